@@ -1,0 +1,7 @@
+//go:build !linux
+
+package artifact
+
+import "os"
+
+func allocate(f *os.File, n int64) error { return f.Truncate(n) }

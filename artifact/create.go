@@ -1,0 +1,225 @@
+package artifact
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Writer writes an artifact whose index is known, but for what is measured: operand bytes in any order, from several
+// goroutines, at the places that the index gives them. Nothing is at the path before Commit returns without an error.
+type Writer struct {
+	path   string
+	index  *Index
+	header Header
+	sync   bool
+	t      *tempFile
+
+	mu     sync.Mutex
+	sealed []bool
+}
+
+// Create begins an artifact at path. The index gives segments and operands their places; Digest of segments and Statistics
+// of operands may be filled in until Commit. With sync, Commit returns when the file is on the disk. Stale temporary files of
+// builds that were killed are removed from the folder.
+func Create(path string, index *Index, pageBytes uint64, sync bool) (*Writer, error) {
+	if !ValidPageBytes(pageBytes) {
+		return nil, &Error{File: path, Offset: -1, Detail: fmt.Sprintf("pages of %d bytes, must be 4096, 16384 or 65536", pageBytes), Err: ErrInvalid}
+	}
+	end := pageBytes
+	for _, s := range index.Segments {
+		end += s.Bytes
+	}
+	err := index.check(pageBytes, end, pageBytes)
+	if err == nil {
+		err = index.checkCoverage()
+	}
+	if err != nil {
+		var e *Error
+		if errors.As(err, &e) {
+			e.File, e.Err = path, ErrInvalid
+		}
+		return nil, err
+	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return nil, &Error{File: path, Offset: -1, Thing: "create", Detail: "a folder has this name; choose another output", Err: fs.ErrExist}
+	}
+	t, err := createTemp(path)
+	if err != nil {
+		return nil, osError(path, -1, "create", err)
+	}
+	w := &Writer{path: path, index: index, sync: sync, t: t, sealed: make([]bool, len(index.Segments))}
+	w.header = Header{PageBytes: pageBytes, IndexOffset: end}
+	if err := allocate(t.f, int64(end)); err != nil {
+		w.Abort()
+		return nil, osError(path, -1, fmt.Sprintf("reserve %d bytes", end), err)
+	}
+	return w, nil
+}
+
+// WriteAt writes b at off of the file, inside the segments. Bytes that are never written are zero.
+func (w *Writer) WriteAt(b []byte, off int64) (int, error) {
+	if off < int64(w.header.PageBytes) || off > int64(w.header.IndexOffset)-int64(len(b)) {
+		return 0, &Error{File: w.path, Offset: off, Detail: fmt.Sprintf("%d bytes outside the segments", len(b)), Err: ErrInvalid}
+	}
+	n, err := w.t.f.WriteAt(b, off)
+	if err != nil {
+		return n, osError(w.path, off, "write", err)
+	}
+	return n, nil
+}
+
+// Seal reads segment i back and records its digest. Call it, from any goroutine, when the segment is complete: its pages are still in
+// memory then. Commit seals what has not been.
+func (w *Writer) Seal(i int) error {
+	s := &w.index.Segments[i]
+	digest, err := sumSegment(w.t.f, s, func([]byte) error { return nil })
+	if err != nil {
+		return inFile(err, w.path)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s.Digest, w.sealed[i] = digest, true
+	return nil
+}
+
+// Commit writes index and header, and puts the file in place of whatever was at the path. After an error the path is as it was.
+func (w *Writer) Commit() error {
+	defer w.Abort()
+	var g errgroup.Group
+	for i, done := range w.sealed {
+		if !done {
+			g.Go(func() error { return w.Seal(i) })
+		}
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	b := encodeIndex(w.index)
+	if len(b) > MaxIndexBytes {
+		return &Error{File: w.path, Offset: -1, Thing: "index", Detail: fmt.Sprintf("%d bytes, the limit is %d", len(b), MaxIndexBytes), Err: ErrInvalid}
+	}
+	h := &w.header
+	h.IndexBytes, h.IndexDigest = uint64(len(b)), Sum(b)
+	h.FileBytes = h.IndexOffset + h.IndexBytes
+	if _, err := w.t.f.WriteAt(b, int64(h.IndexOffset)); err != nil {
+		return osError(w.path, int64(h.IndexOffset), "write the index", err)
+	}
+	if _, err := w.t.f.WriteAt(h.encode(), 0); err != nil {
+		return osError(w.path, 0, "write the header", err)
+	}
+	if err := w.t.commit(w.path, w.sync); err != nil {
+		return osError(w.path, -1, "put in place", err)
+	}
+	return nil
+}
+
+// Abort removes what has been written. After Commit, or a second time, it does nothing.
+func (w *Writer) Abort() { w.t.abort() }
+
+// tempFile is a file under construction in the folder of its target, locked while its builder lives.
+type tempFile struct {
+	f    *os.File
+	once sync.Once
+}
+
+// tempPrefix begins the names of temporary files for the target base.
+func tempPrefix(base string) string { return "." + base + ".npuw-tmp-" }
+
+// createTemp makes a new temporary file for path, and removes those that dead builders of the same path left.
+func createTemp(path string) (*tempFile, error) {
+	dir, base := filepath.Split(path)
+	if dir == "" {
+		dir = "."
+	}
+	removeStale(dir, tempPrefix(base))
+	for range 100 {
+		name := filepath.Join(dir, tempPrefix(base)+strconv.FormatUint(rand.Uint64(), 36))
+		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		// Between creation and lock another builder may take the file for stale and remove it: then try again.
+		if lock(f) == nil && stillThere(f) {
+			return &tempFile{f: f}, nil
+		}
+		f.Close()
+		os.Remove(f.Name())
+	}
+	return nil, errors.New("could not lock a temporary file")
+}
+
+func stillThere(f *os.File) bool {
+	a, err1 := f.Stat()
+	b, err2 := os.Stat(f.Name())
+	return err1 == nil && err2 == nil && os.SameFile(a, b)
+}
+
+// removeStale removes temporary files whose builder is gone: nobody holds their lock. What cannot be removed stays.
+func removeStale(dir, prefix string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), prefix) || !e.Type().IsRegular() {
+			continue
+		}
+		name := filepath.Join(dir, e.Name())
+		f, err := os.OpenFile(name, os.O_RDWR, 0)
+		if err != nil {
+			continue
+		}
+		if lock(f) == nil {
+			os.Remove(name)
+		}
+		f.Close()
+	}
+}
+
+// commit makes the file durable, if asked to, and renames it to path.
+func (t *tempFile) commit(path string, sync bool) error {
+	if sync {
+		if err := t.f.Sync(); err != nil {
+			return err
+		}
+	}
+	err := errors.New("already closed")
+	t.once.Do(func() {
+		if !renamesOpenFiles {
+			err = t.f.Close()
+		} else {
+			// The lock is held until after the rename: the file must not look stale while it waits for its name.
+			defer t.f.Close()
+			err = nil
+		}
+		if err == nil {
+			err = os.Rename(t.f.Name(), path)
+		}
+		if err != nil {
+			os.Remove(t.f.Name())
+		}
+	})
+	if err == nil && sync {
+		err = syncFolder(filepath.Dir(path))
+	}
+	return err
+}
+
+func (t *tempFile) abort() {
+	t.once.Do(func() {
+		os.Remove(t.f.Name())
+		t.f.Close()
+	})
+}

@@ -1,0 +1,203 @@
+package artifact
+
+import (
+	"npuw/artifact/element"
+	"npuw/artifact/layout"
+)
+
+// Index is everything that an artifact says about its data, as Go values that live on when the file is closed. The fields
+// follow schema/FORMAT.md, which defines them.
+type Index struct {
+	Producer   Producer
+	Model      Model
+	Segments   []Segment
+	Operands   []Operand
+	Parameters []Parameter
+	Notes      []Note
+	Xclbins    []Xclbin
+	Contracts  []Contract
+	Bindings   []Binding
+}
+
+// Producer is the program that wrote an artifact. Revision rises when the same input would give other bytes.
+type Producer struct {
+	Name     string
+	Revision uint32
+	Recipe   string
+}
+
+// Model is what the weights belong to.
+type Model struct {
+	Family     string
+	Attributes []Attribute
+}
+
+// AttributeKind tells which field of an Attribute counts.
+type AttributeKind uint8
+
+// The kinds of attributes.
+const (
+	Integer AttributeKind = 0
+	Real    AttributeKind = 1
+	Text    AttributeKind = 2
+)
+
+// Attribute is a size or constant of a model ("layers", "d_model", "eps").
+type Attribute struct {
+	Name    string
+	Kind    AttributeKind
+	Integer int64
+	Real    float64
+	Text    string
+}
+
+// SegmentKind says what a segment holds.
+type SegmentKind uint8
+
+// The kinds of segments.
+const (
+	Weights      SegmentKind = 0
+	Instructions SegmentKind = 1
+)
+
+// NoGroup is the memory group of what has not been bound to a kernel argument.
+const NoGroup = -1
+
+// Segment is what becomes one buffer object: whole pages at Offset of the file.
+type Segment struct {
+	Name          string
+	Kind          SegmentKind
+	MemoryGroup   int32
+	Offset, Bytes uint64
+	Digest        Digest
+}
+
+// Operand is what one kernel argument reads. Its axes, extents and padded sizes stand in Layout.Axes.
+type Operand struct {
+	Name          string
+	Segment       int    // position in Index.Segments
+	Offset, Bytes uint64 // in the segment
+	Encoding      uint8  // 0: plain, one plane whose elements are the values
+	// Format, Layout and PadBits are those of the plane of values.
+	Format     element.Format
+	Layout     layout.Layout
+	PadBits    uint64 // the bits of every padding element
+	Placements []Placement
+	Fills      []Fill
+	Statistics element.Stats
+}
+
+// Supported reports whether this version can read the operand's values: its encoding and element format are known.
+func (o *Operand) Supported() bool {
+	return o.Encoding == 0 && o.Format.Known() && o.Format != element.F64
+}
+
+// Elements is the number of logical elements, padding left out.
+func (o *Operand) Elements() uint64 {
+	n := uint64(1)
+	for _, a := range o.Layout.Axes {
+		n *= a.Extent
+	}
+	return n
+}
+
+// Placement says where a box of a parameter is in an operand: for every index p of the parameter with
+// Begin <= p < Begin+Size on each of its axes, the element at To[a] + sum of (p-Begin)*Step over the axes placed on a.
+type Placement struct {
+	Parameter int     // position in Index.Parameters
+	Scale     float64 // the operand holds Scale times the parameter
+	From      []PlacedAxis
+	To        []uint64 // one an axis of the operand
+}
+
+// PlacedAxis places one axis of a parameter on axis Axis of an operand.
+type PlacedAxis struct {
+	Begin, Size, Step uint64
+	Axis              int
+}
+
+// Fill is a box of an operand that holds Value and comes from no parameter.
+type Fill struct {
+	Begin, Size []uint64
+	Value       float64
+}
+
+// Parameter is a trained tensor by its canonical name; Axes has a letter for each entry of Shape, in PyTorch's order.
+type Parameter struct {
+	Name  string
+	Axes  string
+	Shape []uint64
+}
+
+// Elements is the number of the parameter's elements.
+func (p *Parameter) Elements() uint64 {
+	n := uint64(1)
+	for _, s := range p.Shape {
+		n *= s
+	}
+	return n
+}
+
+// Note says that a parameter was absorbed by an operand and cannot be recovered. Version 1 of the format defines no kind.
+type Note struct {
+	Kind               uint8
+	Parameter, Operand int
+}
+
+// Xclbin names an xclbin file that the artifact is bound to, by content.
+type Xclbin struct {
+	Name   string
+	UUID   [16]byte
+	Bytes  uint64
+	Digest Digest
+}
+
+// None stands for no xclbin, or no instructions, in a Contract.
+const None = -1
+
+// Contract says what one compiled kernel reads and writes.
+type Contract struct {
+	Name         string
+	Operation    string // GEMM, CONV, ...
+	Kernel       string // its name in the xclbin
+	Xclbin       int    // position in Index.Xclbins, or None
+	Instructions int    // position in Index.Segments, or None
+	Shape        []layout.Axis
+	Arguments    []Argument
+}
+
+// ArgumentKind tells a buffer from a scalar.
+type ArgumentKind uint8
+
+// The kinds of arguments.
+const (
+	BufferArgument ArgumentKind = 0
+	ScalarArgument ArgumentKind = 1
+)
+
+// ArgumentRole says what a kernel does with an argument.
+type ArgumentRole uint8
+
+// The roles of arguments.
+const (
+	Activation        ArgumentRole = 0
+	Weight            ArgumentRole = 1
+	Output            ArgumentRole = 2
+	InstructionStream ArgumentRole = 3
+	Constant          ArgumentRole = 4
+)
+
+// Argument is one argument of a kernel.
+type Argument struct {
+	Name        string
+	Index       uint32 // in the kernel's signature
+	Kind        ArgumentKind
+	Role        ArgumentRole
+	MemoryGroup int32
+	Bytes       uint64
+	Format      element.Format // 0: none
+	Layout      layout.Layout
+}
+
+// Binding says that Operand is for argument Argument of contract Contract.
+type Binding struct{ Operand, Contract, Argument int }

@@ -1,0 +1,9 @@
+//go:build mage
+
+// npuw packs the weights of neural networks into files that NPUs use as they lie on disk.
+package main
+
+import (
+	//mage:import
+	_ "npuw/magefiles/targets"
+)

@@ -1,0 +1,177 @@
+package pack
+
+import (
+	"fmt"
+
+	"npuw/artifact/element"
+	"npuw/artifact/layout"
+	"npuw/pipeline/model"
+	"npuw/pipeline/recipe"
+)
+
+const (
+	// windowElements is about how many elements a worker holds at a time: 2 MiB of float32, and what they become.
+	windowElements = 512 << 10
+	// maxWindowElements bounds the window of a layout that cannot be cut small.
+	maxWindowElements = 16 << 20
+)
+
+// matrix is how an operand is packed: as a matrix whose columns are its last axis and whose rows are all others, row-major, cut
+// into windows of the layout. Windows begin at multiples of element.PatchSize rows and columns, so that statistics,
+// which are summed by patches, do not depend on the cut.
+type matrix struct {
+	operand   *recipe.Operand
+	parameter *model.Parameter
+	// source gives, for each axis of the operand, what an index on it adds to the element's position in the source tensor.
+	source [][]int64
+	outer  int      // the axis along which the source's rows follow each other
+	step   []uint64 // the size of a window on each axis
+	count  []uint64 // the number of windows on each axis
+}
+
+func newMatrix(o *recipe.Operand, m *model.Model) (*matrix, error) {
+	// What a recipe of this version makes is one whole parameter an operand.
+	if len(o.Placements) != 1 || o.Placements[0].Scale != 1 {
+		return nil, fmt.Errorf("operand %q: %d placements, or a scale; only one whole parameter can be packed", o.Name, len(o.Placements))
+	}
+	p := &o.Placements[0]
+	x := &matrix{operand: o, parameter: &m.Parameters[p.Parameter]}
+	x.trace()
+	axes := o.Layout.Axes
+	x.step, x.count = make([]uint64, len(axes)), make([]uint64, len(axes))
+	for a, axis := range axes {
+		x.step[a] = axis.Padded
+	}
+	whole := o.Layout.Elements()
+	x.cut(x.outer, &whole)
+	if len(axes) == 2 {
+		x.cut(1-x.outer, &whole)
+	}
+	if whole > maxWindowElements {
+		return nil, fmt.Errorf("operand %q: layout %v cannot be cut into windows of less than %d elements (at most %d)", o.Name, o.Layout, whole, maxWindowElements)
+	}
+	for a, axis := range axes {
+		x.count[a] = (axis.Padded + x.step[a] - 1) / x.step[a]
+	}
+	return x, nil
+}
+
+// trace finds where each index of each operand axis is in the source, and along which axis the source's rows follow each other.
+func (x *matrix) trace() {
+	shape, perm := x.parameter.Tensor.Shape, x.parameter.Perm
+	stride := make([]int64, len(shape)+1)
+	stride[len(shape)] = 1
+	for i := len(shape) - 1; i >= 0; i-- {
+		stride[i] = stride[i+1] * int64(shape[i])
+	}
+	x.source = make([][]int64, len(x.operand.Layout.Axes))
+	widest := int64(-1)
+	for a, axis := range x.operand.Layout.Axes {
+		table := make([]int64, axis.Extent)
+		for j, f := range x.operand.Placements[0].From {
+			if f.Axis != a {
+				continue
+			}
+			move := stride[perm[j]+1] // of one step along the parameter's axis
+			for q := range table {
+				table[q] += int64(uint64(q)/f.Step%f.Size) * move
+			}
+			if f.Size > 1 && move > widest {
+				widest, x.outer = move, a
+			}
+		}
+		x.source[a] = table
+	}
+}
+
+// cut makes windows smaller along an axis until they hold about windowElements; whole is what a window holds.
+func (x *matrix) cut(axis int, whole *uint64) {
+	if *whole <= windowElements {
+		return
+	}
+	axes := x.operand.Layout.Axes
+	quantum := uint64(1) // of indices that make whole patches
+	if axis == 0 && len(axes) > 1 {
+		rows := uint64(1)
+		for _, a := range axes[1 : len(axes)-1] {
+			rows *= a.Extent
+		}
+		quantum = element.PatchSize / gcd(rows, element.PatchSize)
+	} else if axis == len(axes)-1 {
+		quantum = element.PatchSize
+	} else {
+		return
+	}
+	across := *whole / x.step[axis]
+	x.step[axis] = bestStep(x.operand.Layout.Granules(axis), quantum, max(windowElements/across, 1))
+	*whole = across * x.step[axis]
+}
+
+// bestStep chooses how far apart to cut an axis: a multiple of quantum at which the layout can be cut everywhere, the largest that
+// is not over target, or else the smallest there is.
+func bestStep(granules []uint64, quantum, target uint64) uint64 {
+	padded := granules[len(granules)-1]
+	below, above := uint64(0), padded
+	for i, g := range granules {
+		unit := g / gcd(g, quantum) * quantum
+		next := padded // unions of neighbours must stay within one multiple of the next granule
+		if i+2 < len(granules) {
+			next = granules[i+1]
+		}
+		for n := max(target/unit, 1); n >= 1; n-- {
+			step := n * unit
+			if i+2 < len(granules) && next%step != 0 {
+				continue
+			}
+			if step <= target {
+				below = max(below, step)
+			} else {
+				above = min(above, step)
+			}
+			break
+		}
+	}
+	if below > 0 {
+		return min(below, padded)
+	}
+	return above
+}
+
+func gcd(a, b uint64) uint64 {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}
+
+// windows is the number of windows.
+func (x *matrix) windows() int {
+	n := uint64(1)
+	for _, c := range x.count {
+		n *= c
+	}
+	return int(n)
+}
+
+// window is the i-th of them, those along the outer axis last to vary but one.
+func (x *matrix) window(i int) (layout.Window, error) {
+	begin, size := make([]uint64, len(x.step)), make([]uint64, len(x.step))
+	rest := uint64(i)
+	for a := len(begin) - 1; a >= 0; a-- {
+		begin[a] = rest % x.count[a] * x.step[a]
+		rest /= x.count[a]
+		size[a] = min(x.step[a], x.operand.Layout.Axes[a].Padded-begin[a])
+	}
+	return x.operand.Layout.Window(begin, size)
+}
+
+// patches is the number of rows and columns of patches of the whole operand.
+func (x *matrix) patches() (rows, cols int) {
+	axes := x.operand.Layout.Axes
+	last := len(axes) - 1
+	r := uint64(1)
+	for _, a := range axes[:last] {
+		r *= a.Extent
+	}
+	return int((r + element.PatchSize - 1) / element.PatchSize), int((axes[last].Extent + element.PatchSize - 1) / element.PatchSize)
+}

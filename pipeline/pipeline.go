@@ -1,0 +1,88 @@
+// Package pipeline is the build side of npuw: from a model file and a recipe to a verified artifact.
+//
+//	source file -> catalogue -> parameters -> operands -> plan -> artifact
+//	              (source)     (model)       (recipe)    (plan)  (pack)
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"npuw/artifact"
+	"npuw/pipeline/model"
+	"npuw/pipeline/model/families"
+	"npuw/pipeline/pack"
+	"npuw/pipeline/plan"
+	"npuw/pipeline/recipe"
+	"npuw/pipeline/source"
+)
+
+// Build is an open model with the plan of its artifact. No weight has been read.
+type Build struct {
+	Catalogue *source.Catalogue
+	Model     *model.Model
+	Recipe    *recipe.Recipe
+	Plan      *plan.Plan
+}
+
+// Prepare opens the model at path and plans its artifact by a recipe: the name of a built-in one, the path of a file (it ends in
+// .txtpb), or empty for the default of the model's family. The Build must be closed.
+func Prepare(path, recipeName string) (*Build, error) {
+	c, m, err := families.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	b := &Build{Catalogue: c, Model: m}
+	if err := b.plan(recipeName); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *Build) plan(recipeName string) error {
+	if b.Model == nil {
+		return fmt.Errorf("%s: no family of models that npuw knows; `npuw sources` lists what the file holds", b.Catalogue.Path)
+	}
+	var err error
+	if b.Recipe, err = findRecipe(recipeName, b.Model.Family); err != nil {
+		return err
+	}
+	b.Plan, err = plan.New(b.Model, b.Recipe)
+	return err
+}
+
+// findRecipe gives the recipe that a person named.
+func findRecipe(name, family string) (*recipe.Recipe, error) {
+	switch {
+	case name == "":
+		return recipe.Default(family)
+	case recipe.IsPath(name):
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		return recipe.Parse(name, text)
+	default:
+		return recipe.Builtin(name)
+	}
+}
+
+// Pack writes the artifact to path.
+func (b *Build) Pack(ctx context.Context, path string, opts pack.Options) error {
+	return pack.Run(ctx, b.Catalogue, b.Plan, path, opts)
+}
+
+// Close closes the model's files.
+func (b *Build) Close() error { return b.Catalogue.Close() }
+
+// Verify opens the artifact at path and checks every byte of it.
+func Verify(path string) error {
+	f, err := artifact.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Verify()
+}

@@ -1,0 +1,110 @@
+// Package plan gives every operand its exact place: segment, offset, size. It works from names, shapes and a recipe alone, so
+// the same model and recipe give the same plan on every machine, and a dry run costs nothing.
+package plan
+
+import (
+	"fmt"
+	"math/bits"
+
+	"npuw/artifact"
+	"npuw/pipeline/model"
+	"npuw/pipeline/recipe"
+)
+
+// Revision is the revision of what npuw writes: it rises whenever the same model and recipe give other bytes.
+const Revision = 1
+
+// Plan is an artifact before its bytes: the index lacks only what is measured (segment digests, statistics).
+type Plan struct {
+	Model     *model.Model
+	PageBytes uint64
+	Index     *artifact.Index
+	Operands  []recipe.Operand // in the order of Index.Operands
+}
+
+// New lays out the operands that recipe r makes of model m: segments in order of their first operand, operands in order within.
+func New(m *model.Model, r *recipe.Recipe) (*Plan, error) {
+	operands, err := r.Expand(m)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{Model: m, PageBytes: r.PageBytes, Index: &artifact.Index{
+		Producer: artifact.Producer{Name: "npuw", Revision: Revision, Recipe: r.Name},
+		Model:    artifact.Model{Family: m.Family},
+	}}
+	for _, a := range m.Attributes {
+		kind := artifact.Integer
+		if a.IsReal {
+			kind = artifact.Real
+		}
+		p.Index.Model.Attributes = append(p.Index.Model.Attributes, artifact.Attribute{Name: a.Name, Kind: kind, Integer: a.Int, Real: a.Real})
+	}
+	for _, q := range m.Parameters {
+		p.Index.Parameters = append(p.Index.Parameters, artifact.Parameter{Name: q.Name, Axes: q.Axes, Shape: q.Shape})
+	}
+	return p, p.place(operands)
+}
+
+// place groups operands by segment and gives each its offset.
+func (p *Plan) place(operands []recipe.Operand) error {
+	number := map[string]int{}
+	var bySegment [][]recipe.Operand
+	for _, o := range operands {
+		i, known := number[o.Segment]
+		if !known {
+			i = len(bySegment)
+			number[o.Segment] = i
+			bySegment = append(bySegment, nil)
+		}
+		bySegment[i] = append(bySegment[i], o)
+	}
+	offset := p.PageBytes
+	for i, list := range bySegment {
+		var end uint64 // of the operands so far, in the segment
+		for _, o := range list {
+			at := alignUp(end, artifact.OperandAlign)
+			over, size := bits.Mul64(o.Layout.Elements(), uint64(o.Format.Size()))
+			if over != 0 || size > maxSegmentBytes || at+size > maxSegmentBytes {
+				return fmt.Errorf("operand %q: segment %q grows beyond %d bytes", o.Name, o.Segment, uint64(maxSegmentBytes))
+			}
+			end = at + size
+			p.Operands = append(p.Operands, o)
+			p.Index.Operands = append(p.Index.Operands, artifact.Operand{
+				Name: o.Name, Segment: i, Offset: at, Bytes: size,
+				Format: o.Format, Layout: o.Layout, PadBits: o.PadBits, Placements: o.Placements,
+			})
+		}
+		s := artifact.Segment{Name: list[0].Segment, MemoryGroup: artifact.NoGroup, Offset: offset, Bytes: alignUp(end, p.PageBytes)}
+		p.Index.Segments = append(p.Index.Segments, s)
+		if offset += s.Bytes; offset > maxFileBytes {
+			return fmt.Errorf("segment %q: the artifact grows beyond %d bytes", s.Name, uint64(maxFileBytes))
+		}
+	}
+	return nil
+}
+
+// Bounds far beyond any model, so that sums cannot overflow.
+const (
+	maxSegmentBytes = 1 << 46
+	maxFileBytes    = 1 << 50
+)
+
+func alignUp(n, align uint64) uint64 { return (n + align - 1) / align * align }
+
+// DataBytes is the length of all segments.
+func (p *Plan) DataBytes() uint64 {
+	var n uint64
+	for _, s := range p.Index.Segments {
+		n += s.Bytes
+	}
+	return n
+}
+
+// OperandBytes is the length of all operands, padding included.
+func (p *Plan) OperandBytes() int64 {
+	var n uint64
+	for _, o := range p.Index.Operands {
+		n += o.Bytes
+	}
+	return int64(n)
+}

@@ -1,0 +1,132 @@
+package recipe
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"testing"
+
+	"npuw/pipeline/model"
+)
+
+// wrongOperand says what is wrong with an operand that parameter i alone became, or nothing.
+func wrongOperand(o *Operand, i int, m *model.Model) string {
+	if err := o.Layout.Validate(); err != nil {
+		return err.Error()
+	}
+	if o.Name == "" || o.Segment == "" || len(o.Placements) != 1 {
+		return fmt.Sprintf("name %q, segment %q, %d placements", o.Name, o.Segment, len(o.Placements))
+	}
+	p, of := o.Placements[0], m.Parameters[i]
+	if p.Parameter != i || p.Scale != 1 || len(p.From) != len(of.Shape) || len(p.To) != len(o.Layout.Axes) {
+		return fmt.Sprintf("placement %+v", p)
+	}
+	// The steps of what is placed on an axis count from 0 to its extent, as the digits of a layout do.
+	for a, axis := range o.Layout.Axes {
+		covered := uint64(1)
+		for range p.From {
+			for j, from := range p.From {
+				if from.Axis == a && from.Step == covered && from.Size == of.Shape[j] && from.Size > 1 {
+					covered *= from.Size
+				}
+			}
+		}
+		if covered != axis.Extent || p.To[a] != 0 {
+			return fmt.Sprintf("axis %c of %d is covered to %d: %+v", axis.Name, axis.Extent, covered, p)
+		}
+	}
+	return ""
+}
+
+// wrongError says what is wrong with an error, or nothing.
+func wrongError(err error, text []byte) string {
+	var e *Error
+	if !errors.As(err, &e) {
+		return "the error is no *Error: " + err.Error()
+	}
+	if lines := bytes.Count(text, []byte("\n")) + 1; e.Line < 0 || e.Line > lines || e.Column < 0 {
+		return fmt.Sprintf("line %d:%d of %d: %v", e.Line, e.Column, lines, err)
+	}
+	if e.Message == "" || len(e.Message) > 1100 || bytes.ContainsAny([]byte(e.Message), "\n\x00\x1b") {
+		return fmt.Sprintf("message %q", e.Message)
+	}
+	return ""
+}
+
+func FuzzParse(f *testing.F) {
+	for _, r := range Builtins() {
+		text, err := BuiltinText(r.Name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	for _, c := range parseErrors {
+		if len(c.text) < 1<<12 { // the fuzzer takes long over long ones
+			f.Add([]byte(c.text))
+		}
+	}
+	for _, c := range expandErrors {
+		f.Add([]byte(c.text))
+	}
+	f.Add([]byte(convRecipe))
+	models := []*model.Model{encoder(oddSizes), matrices()}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		scan(text) // ends, whatever the text
+		r, err := Parse("fuzz", text)
+		if err != nil {
+			if wrong := wrongError(err, text); wrong != "" {
+				t.Fatal(wrong)
+			}
+			return
+		}
+		for _, rule := range r.rules {
+			if rule.block.at.line == 0 || rule.block.end.line < rule.block.at.line {
+				t.Fatalf("a rule stands at %v to %v", rule.block.at, rule.block.end)
+			}
+		}
+		for _, m := range models {
+			m := &model.Model{Family: r.Family, Parameters: m.Parameters}
+			operands, err := r.Expand(m)
+			if err != nil {
+				if wrong := wrongError(err, text); wrong != "" {
+					t.Fatal(wrong)
+				}
+				continue
+			}
+			for i := range operands {
+				if wrong := wrongOperand(&operands[i], i, m); wrong != "" {
+					t.Fatalf("%s: %s", operands[i].Name, wrong)
+				}
+			}
+		}
+	})
+}
+
+func FuzzParseRelease(f *testing.F) {
+	f.Add([]byte(twoArtifacts))
+	for _, c := range releaseErrors {
+		if len(c.text) < 1<<12 {
+			f.Add([]byte(c.text))
+		}
+	}
+	for _, r := range Builtins() {
+		f.Add([]byte(fmt.Sprintf("artifact { source: \"m.onnx\" recipe: %q output: \"o/m.npuw\" }", r.Name)))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		release, err := ParseRelease("fuzz", text)
+		if err != nil {
+			if wrong := wrongError(err, text); wrong != "" {
+				t.Fatal(wrong)
+			}
+			return
+		}
+		line := 0
+		for _, a := range release.Artifacts {
+			if a.Source == "" || checkOutput(a.Output) != nil || a.Line < max(line, 1) {
+				t.Fatalf("%+v after line %d", a, line)
+			}
+			line = a.Line
+		}
+	})
+}

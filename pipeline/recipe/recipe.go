@@ -1,0 +1,90 @@
+// Package recipe reads what people write for a build as protobuf text (schema/release.proto): recipes, which say which operands
+// a model becomes, and releases, which list the artifacts to make. A recipe is data; Expand applies it to a model:
+//
+//	recipe.txtpb --Parse--> Recipe --Expand(model.Model)--> []Operand: name, segment, format, layout, padding, placements
+//
+// The recipes that come with the families of models are in Builtins. Everything wrong is an *Error with file and line; both
+// kinds of files may come from anywhere.
+package recipe
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	"npuw/schema/releasepb"
+)
+
+// Recipe is a checked recipe, made by Parse. It may be shared; nobody changes it.
+type Recipe struct {
+	Name        string // "whisper-encoder/npu1-tiled"
+	Description string // one line
+	Family      string // the part of Name before the slash
+	PageBytes   uint64 // 4096, 16384 or 65536
+
+	doc   *document
+	rules []rule
+}
+
+// maxPatterns is the most patterns of a recipe, over all rules.
+const maxPatterns = 4096
+
+var recipeName = regexp.MustCompile(`^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$`)
+
+// Parse reads and checks a recipe of at most 1 MiB. The file's name is for messages only. What depends on the model (unmatched
+// patterns, axes, padding) is checked by Expand. Errors are of type *Error.
+func Parse(file string, text []byte) (*Recipe, error) {
+	var m releasepb.Recipe
+	doc, err := unmarshal(file, text, &m)
+	if err != nil {
+		return nil, err
+	}
+	r := &Recipe{Name: m.Name, Description: m.Description, PageBytes: m.PageBytes, doc: doc}
+	if err := r.checkHead(); err != nil {
+		return nil, err
+	}
+	blocks := doc.root.all("operand")
+	if len(blocks) != len(m.Operand) {
+		return nil, doc.fault(position{}, "%d operands were read but %d were found in the text", len(m.Operand), len(blocks))
+	}
+	patterns := 0
+	for i, o := range m.Operand {
+		if patterns += len(o.Parameter); patterns > maxPatterns {
+			return nil, doc.fault(blocks[i].at, "more than %d patterns up to here", maxPatterns)
+		}
+		rule, err := parseRule(doc, blocks[i], o)
+		if err != nil {
+			return nil, err
+		}
+		r.rules = append(r.rules, rule)
+	}
+	return r, nil
+}
+
+// checkHead checks what stands outside the rules, and sets what follows from it.
+func (r *Recipe) checkHead() error {
+	root := r.doc.root
+	if wrong := checkName(r.Name); wrong != "" {
+		return r.doc.fault(root.where("name", 0), "the recipe's name %s; write name: \"FAMILY/NAME\"", wrong)
+	}
+	if !recipeName.MatchString(r.Name) {
+		return r.doc.fault(root.where("name", 0),
+			"the recipe's name %q is not FAMILY/NAME, both of letters, digits, dots, dashes and underscores", r.Name)
+	}
+	r.Family, _, _ = strings.Cut(r.Name, "/")
+	if r.Description != "" {
+		if wrong := checkName(r.Description); wrong != "" {
+			return r.doc.fault(root.where("description", 0), "the description %s; it is one line", wrong)
+		}
+	}
+	if r.PageBytes == 0 {
+		r.PageBytes = 4096
+	}
+	if !slices.Contains([]uint64{4096, 16384, 65536}, r.PageBytes) {
+		return r.doc.fault(root.where("page_bytes", 0), "page_bytes is %d, allowed are 4096, 16384 and 65536", r.PageBytes)
+	}
+	if len(root.all("operand")) == 0 {
+		return r.doc.fault(root.end, "the recipe has no rules; write operand { ... }")
+	}
+	return nil
+}

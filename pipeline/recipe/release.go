@@ -1,0 +1,122 @@
+package recipe
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"npuw/schema/releasepb"
+)
+
+// Release is a checked list of artifacts to make.
+type Release struct {
+	Artifacts []ReleaseArtifact // at least one
+}
+
+// ReleaseArtifact is one artifact of a release. Source, and Recipe where it is a path, are relative to the folder of the file
+// that they stand in.
+type ReleaseArtifact struct {
+	Source string // the model
+	Recipe string // the name of a built-in recipe, a path ending in .txtpb, or empty: the default of the model's family
+	Output string // a clean local path below the output folder, ending in .npuw; no two are equal, in any case of letters
+	Line   int    // where the artifact stands, for messages
+}
+
+// IsPath reports whether a recipe is named by the path of its file, not by the name of a built-in one.
+func IsPath(recipe string) bool { return strings.HasSuffix(recipe, ".txtpb") }
+
+const extension = ".npuw"
+
+// ParseRelease reads and checks a release of at most 1 MiB. The file's name is for messages only; no file named in it is
+// looked at. Errors are of type *Error.
+func ParseRelease(file string, text []byte) (*Release, error) {
+	var m releasepb.Release
+	doc, err := unmarshal(file, text, &m)
+	if err != nil {
+		return nil, err
+	}
+	blocks := doc.root.all("artifact")
+	if len(blocks) != len(m.Artifact) {
+		return nil, doc.fault(position{}, "%d artifacts were read but %d were found in the text", len(m.Artifact), len(blocks))
+	}
+	if len(blocks) == 0 {
+		return nil, doc.fault(doc.root.end, "the release has no artifacts; write artifact { source: \"MODEL.onnx\" output: \"NAME.npuw\" }")
+	}
+	outputs := outputSet{files: map[string]int{}, folders: map[string]int{}}
+	release := &Release{}
+	for i, a := range m.Artifact {
+		block := blocks[i]
+		if wrong := checkName(a.Source); wrong != "" {
+			return nil, doc.fault(block.where("source", 0), "the source %s; write source: \"MODEL.onnx\"", wrong)
+		}
+		if err := checkRecipe(a.Recipe); err != nil {
+			return nil, doc.fault(block.where("recipe", 0), "%v", err)
+		}
+		if err := checkOutput(a.Output); err != nil {
+			return nil, doc.fault(block.where("output", 0), "%v", err)
+		}
+		output := filepath.Clean(a.Output)
+		if err := outputs.add(output, block.at.line); err != nil {
+			return nil, doc.fault(block.where("output", 0), "%v", err)
+		}
+		release.Artifacts = append(release.Artifacts, ReleaseArtifact{a.Source, a.Recipe, output, block.at.line})
+	}
+	return release, nil
+}
+
+// checkRecipe refuses what neither is the path of a recipe nor the name of a built-in one.
+func checkRecipe(name string) error {
+	switch {
+	case name == "":
+		return nil
+	case IsPath(name):
+		if wrong := checkName(name); wrong != "" {
+			return fmt.Errorf("the recipe %s", wrong)
+		}
+		return nil
+	}
+	if _, err := Builtin(name); err != nil {
+		return fmt.Errorf("%w; the path of a recipe file ends in .txtpb", err)
+	}
+	return nil
+}
+
+// checkOutput refuses what is not a path below the output folder.
+func checkOutput(path string) error {
+	if wrong := checkName(path); wrong != "" {
+		return fmt.Errorf("the output %s; write output: \"NAME%s\"", wrong, extension)
+	}
+	if !filepath.IsLocal(path) {
+		return fmt.Errorf("the output %q is not a path below the output folder", path)
+	}
+	if base := filepath.Base(path); filepath.Ext(base) != extension || base == extension || strings.HasSuffix(path, "/") {
+		return fmt.Errorf("the output %q is not NAME%s", path, extension)
+	}
+	return nil
+}
+
+// outputSet has the outputs so far and the folders they need, with the line of the artifact. Letters are in lower case, since
+// file systems exist that take a.npuw and A.npuw for one file.
+type outputSet struct{ files, folders map[string]int }
+
+// add refuses an output that is one of those before, or is a folder of one, or needs one as a folder.
+func (s *outputSet) add(path string, line int) error {
+	key := strings.ToLower(path)
+	if first, taken := s.files[key]; taken {
+		return fmt.Errorf("the output %q is that of the artifact in line %d too", path, first)
+	}
+	if first, taken := s.folders[key]; taken {
+		return fmt.Errorf("the output %q is a folder for the artifact in line %d", path, first)
+	}
+	s.files[key] = line
+	for dir := filepath.Dir(key); dir != "."; dir = filepath.Dir(dir) {
+		if first, taken := s.files[dir]; taken {
+			return fmt.Errorf("the output %q has as a folder the output of the artifact in line %d", path, first)
+		}
+		if _, known := s.folders[dir]; known {
+			break
+		}
+		s.folders[dir] = line
+	}
+	return nil
+}

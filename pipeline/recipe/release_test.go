@@ -1,0 +1,81 @@
+package recipe
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const twoArtifacts = `# The release.
+artifact {
+  source: "../models/base.onnx"
+  output: "whisper/./base.npuw"
+}
+artifact: <source: '/tiny.onnx'; recipe: "whisper-encoder/f32", output: "tiny" ".npuw">
+artifact { source: "m" recipe: "../mine.txtpb" output: "whisper/small.npuw" }
+`
+
+func TestParseRelease(t *testing.T) {
+	t.Parallel()
+	r, err := ParseRelease("release.txtpb", []byte(twoArtifacts))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []ReleaseArtifact{
+		{Source: "../models/base.onnx", Output: "whisper/base.npuw", Line: 2},
+		{Source: "/tiny.onnx", Recipe: "whisper-encoder/f32", Output: "tiny.npuw", Line: 6},
+		{Source: "m", Recipe: "../mine.txtpb", Output: "whisper/small.npuw", Line: 7},
+	}
+	if diff := cmp.Diff(want, r.Artifacts); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// two is a release of two artifacts, with the outputs in lines 1 and 2.
+func two(first, second string) string {
+	return "artifact { source: 'm' output: '" + first + "' }\nartifact { source: 'm' output: '" + second + "' }"
+}
+
+var releaseErrors = []struct{ name, text, want string }{
+	{"empty", "\n", `r.txtpb:2: the release has no artifacts; write artifact { source: "MODEL.onnx" output: "NAME.npuw" }`},
+	{"unknown field", "artifact {\n  sauce: 'm'\n}", `r.txtpb:2: unknown field: sauce; near: source`},
+	{"no source", "\nartifact { output: 'a.npuw' }", `r.txtpb:2: the source is empty; write source: "MODEL.onnx"`},
+	{"source with a NUL", "artifact {\nsource: 'a\\0' output: 'a.npuw' }", `r.txtpb:2: the source "a\x00" has a control character; write source: "MODEL.onnx"`},
+	{
+		"unknown recipe", "artifact { source: 'm'\n recipe: 'whisper-encoder/npu1_tiled' output: 'a.npuw' }",
+		`r.txtpb:2: no built-in recipe is named "whisper-encoder/npu1_tiled"; there are whisper-encoder/npu1-tiled, ` +
+			`whisper-encoder/npu1-rowmajor, whisper-encoder/f32; the path of a recipe file ends in .txtpb`,
+	},
+	{"recipe with a newline", "artifact { source: 'm' recipe: 'a\\n.txtpb' output: 'a.npuw' }", `r.txtpb:1: the recipe "a\n.txtpb" has a control character`},
+	{"no output", "artifact { source: 'm' }", `r.txtpb:1: the output is empty; write output: "NAME.npuw"`},
+	{"absolute output", two("a.npuw", "/a.npuw"), `r.txtpb:2: the output "/a.npuw" is not a path below the output folder`},
+	{"output outside", two("a.npuw", "b/../../a.npuw"), `r.txtpb:2: the output "b/../../a.npuw" is not a path below the output folder`},
+	{"another extension", two("a.npuw", "a.bin"), `r.txtpb:2: the output "a.bin" is not NAME.npuw`},
+	{"no name", two("a.npuw", "b/.npuw"), `r.txtpb:2: the output "b/.npuw" is not NAME.npuw`},
+	{"a folder", two("a.npuw", "b.npuw/"), `r.txtpb:2: the output "b.npuw/" is not NAME.npuw`},
+	{"output twice", two("a.npuw", "A.npuw"), `r.txtpb:2: the output "A.npuw" is that of the artifact in line 1 too`},
+	{"output twice by another path", two("b/a.npuw", "b/c/../a.npuw"), `r.txtpb:2: the output "b/a.npuw" is that of the artifact in line 1 too`},
+	{"output that is a folder", two("B.npuw/c/a.npuw", "b.npuw"), `r.txtpb:2: the output "b.npuw" is a folder for the artifact in line 1`},
+	{"folder that is an output", two("b.npuw", "b.npuw/c/a.npuw"), `r.txtpb:2: the output "b.npuw/c/a.npuw" has as a folder the output of the artifact in line 1`},
+	{"too long", strings.Repeat(" ", 1<<20+1), `r.txtpb: the file has 1048577 bytes, at most 1048576 are allowed`},
+}
+
+func TestParseReleaseErrors(t *testing.T) {
+	t.Parallel()
+	for _, c := range releaseErrors {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r, err := ParseRelease("r.txtpb", []byte(c.text))
+			if err == nil {
+				t.Fatalf("it was taken: %+v", r)
+			}
+			if err.Error() != c.want {
+				t.Errorf("\n got %s\nwant %s", err, c.want)
+			}
+			if wrong := wrongError(err, []byte(c.text)); wrong != "" {
+				t.Error(wrong)
+			}
+		})
+	}
+}

@@ -1,0 +1,83 @@
+// Package onnx reads the catalogue and the graph of an ONNX model: which constants it holds, where their bytes lie, and
+// which node takes which of them as what. Protobuf's wire format is walked over pread; the bytes of weights are passed
+// over, so a model of any size, past protobuf's 2 GiB too, costs microseconds a tensor and little memory.
+//
+//	ModelProto
+//	  graph ── initializer ── raw_data ........ located: offset in the file
+//	    │           │    └─── float_data ...... located if packed in one piece, else decoded (bounded)
+//	    │           └──────── external_data ... located: file in the model's folder, offset, length
+//	    └─ node ── attribute
+//	         │        └────── t (Constant nodes) as an initializer
+//	         └─ input, output: names of values
+//
+// Graphs nested in nodes (If, Loop) and functions are walked too; weights inside them are refused, not skipped.
+// The wire format is that of protobuf.dev/programming-guides/encoding, the fields those of schema/onnx.proto.
+package onnx
+
+import (
+	"io"
+
+	"npuw/pipeline/source"
+)
+
+// Model is an open ONNX file. Close it when its tensors have been read.
+type Model struct {
+	source.Catalogue
+	Graph   *Graph
+	Opsets  map[string]int64 // operator set versions by domain, "" for ONNX's own
+	Version int64            // ir_version
+}
+
+// Open reads the catalogue and graph of the ONNX file at path and opens its external data files, which must lie in the
+// same folder. Every error is a *source.Error.
+func Open(path string) (*Model, error) {
+	f, err := source.OpenFile(path)
+	if err != nil {
+		return nil, err
+	}
+	m, external, err := walk(f, f.Size, path)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	m.Files = []*source.File{f}
+	if err := m.locate(external); err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// Recognise reports whether a file that begins with prefix may be an ONNX model: whether its first field is one of
+// ModelProto's. At least 16 bytes should be given, if the file has them.
+func Recognise(prefix []byte) bool {
+	if len(prefix) == 0 {
+		return false
+	}
+	switch prefix[0] {
+	case 1<<3 | 0, 5<<3 | 0: // ir_version, model_version
+	case 2<<3 | 2, 3<<3 | 2, 4<<3 | 2, 6<<3 | 2, 7<<3 | 2, 8<<3 | 2, 14<<3 | 2: // strings, graph, opset_import, metadata_props
+	default:
+		return false
+	}
+	return true
+}
+
+// walk reads all that stands in the model's own file, of size bytes and called path in errors. What it gives has no open
+// file; tensors with external data are still to be located.
+func walk(src io.ReaderAt, size int64, path string) (*Model, []external, error) {
+	p := &parser{reader: newReader(src, size, path)}
+	m := p.model()
+	if p.err != nil {
+		return nil, nil, p.err
+	}
+	if m.Graph == nil {
+		return nil, nil, &source.Error{
+			File: path, Offset: -1, Problem: "no graph in it: not an ONNX model", Next: "give an .onnx file", Err: source.ErrNotRecognised,
+		}
+	}
+	if err := m.Graph.index(); err != nil {
+		return nil, nil, err
+	}
+	return m, p.external, nil
+}

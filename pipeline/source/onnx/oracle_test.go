@@ -1,0 +1,296 @@
+package onnx
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"npuw/pipeline/source"
+	pb "npuw/schema/onnxpb"
+)
+
+// disagreement compares what the walker found in file with what protobuf's own decoder finds; "" if they agree. Data in
+// other files is not looked at.
+func disagreement(m *Model, file []byte) string {
+	var want pb.ModelProto
+	if err := proto.Unmarshal(file, &want); err != nil {
+		return "protobuf refuses it: " + err.Error()
+	}
+	g := want.GetGraph()
+	if m.Version != want.GetIrVersion() || m.Graph.Name != g.GetName() || len(m.Graph.Nodes) != len(g.GetNode()) {
+		return fmt.Sprintf("version %d, graph %q of %d nodes; expected %d, %q, %d", m.Version, m.Graph.Name, len(m.Graph.Nodes), want.GetIrVersion(), g.GetName(), len(g.GetNode()))
+	}
+	for _, o := range want.GetOpsetImport() {
+		if o.GetDomain() != "ai.onnx" && m.Opsets[o.GetDomain()] != o.GetVersion() {
+			return fmt.Sprintf("opsets %v, expected %v", m.Opsets, want.GetOpsetImport())
+		}
+	}
+	initializers := g.GetInitializer()
+	for i, n := range g.GetNode() {
+		if d := nodeDisagreement(&m.Graph.Nodes[i], n); d != "" {
+			return fmt.Sprintf("node %d: %s", i, d)
+		}
+		if c := m.Graph.Constant(append(n.GetOutput(), "")[0]); n.GetOpType() == "Constant" && m.Graph.Nodes[i].Domain == "" {
+			if t := n.GetAttribute()[0].GetT(); t != nil {
+				t.Name = proto.String(n.GetOutput()[0])
+				initializers = append(initializers, t)
+			} else if c == nil {
+				return fmt.Sprintf("Constant %v is not among the constants", n)
+			}
+		}
+	}
+	if d := valueDisagreement(m.Graph.Inputs, g.GetInput()); d != "" {
+		return d
+	}
+	if d := valueDisagreement(m.Graph.Outputs, g.GetOutput()); d != "" {
+		return d
+	}
+	for _, t := range initializers {
+		if d := tensorDisagreement(m, file, t); d != "" {
+			return fmt.Sprintf("tensor %q: %s", t.GetName(), d)
+		}
+	}
+	return ""
+}
+
+func nodeDisagreement(n *Node, want *pb.NodeProto) string {
+	domain := want.GetDomain()
+	if domain == "ai.onnx" {
+		domain = ""
+	}
+	if n.Name != want.GetName() || n.Op != want.GetOpType() || n.Domain != domain || !slices.Equal(n.Inputs, want.GetInput()) || !slices.Equal(n.Outputs, want.GetOutput()) {
+		return fmt.Sprintf("%+v, expected %v", n, want)
+	}
+	if len(n.Attributes) != len(want.GetAttribute()) {
+		return fmt.Sprintf("%d attributes, expected %d", len(n.Attributes), len(want.GetAttribute()))
+	}
+	for i, a := range n.Attributes {
+		w := want.GetAttribute()[i]
+		sameFloats := slices.EqualFunc(a.Floats, w.GetFloats(), func(a, b float32) bool { return math.Float32bits(a) == math.Float32bits(b) })
+		if a.Name != w.GetName() || a.Int != w.GetI() || math.Float32bits(a.Float) != math.Float32bits(w.GetF()) || a.String != string(w.GetS()) ||
+			!slices.Equal(a.Ints, w.GetInts()) || !sameFloats {
+			return fmt.Sprintf("attribute %+v, expected %v", a, w)
+		}
+	}
+	return ""
+}
+
+func valueDisagreement(values []ValueInfo, want []*pb.ValueInfoProto) string {
+	if len(values) != len(want) {
+		return fmt.Sprintf("%d graph inputs or outputs, expected %d", len(values), len(want))
+	}
+	for i, v := range values {
+		w := want[i]
+		t := w.GetType().GetTensorType()
+		if v.Name != w.GetName() || v.Type != DataType(t.GetElemType()) || v.HasShape != (t.GetShape() != nil) || len(v.Shape) != len(t.GetShape().GetDim()) {
+			return fmt.Sprintf("value %+v, expected %v", v, w)
+		}
+		for j, d := range v.Shape {
+			wd := t.GetShape().GetDim()[j]
+			_, known := wd.GetValue().(*pb.TensorShapeProto_Dimension_DimValue)
+			if d.Known != known || d.Value != wd.GetDimValue() || d.Symbol != wd.GetDimParam() {
+				return fmt.Sprintf("value %q: axis %d is %+v, expected %v", v.Name, j, d, wd)
+			}
+		}
+	}
+	return ""
+}
+
+func tensorDisagreement(m *Model, file []byte, want *pb.TensorProto) string {
+	c := m.Graph.Constant(want.GetName())
+	if c == nil {
+		return "not among the constants"
+	}
+	shape := make([]uint64, len(want.GetDims()))
+	for i, d := range want.GetDims() {
+		shape[i] = uint64(d)
+	}
+	if c.Type != DataType(want.GetDataType()) || !slices.Equal(c.Shape, shape) {
+		return fmt.Sprintf("%v %v, expected %v %v", c.Type, c.Shape, DataType(want.GetDataType()), shape)
+	}
+	if want.GetDataLocation() == pb.TensorProto_EXTERNAL {
+		return ""
+	}
+	if c.Ints != nil {
+		if ints := wantInts(want); !slices.Equal(c.Ints, ints) {
+			return fmt.Sprintf("values %v, expected %v", c.Ints, ints)
+		}
+	}
+	if c.Tensor < 0 {
+		return ""
+	}
+	t := &m.Tensors[c.Tensor]
+	got := t.Data.Inline
+	if got == nil {
+		got = file[t.Data.Offset:][:t.Data.Size]
+	}
+	if !bytes.Equal(got, wantBytes(want)) || t.Name != want.GetName() || t.Type != c.Type.Format() || !slices.Equal(t.Shape, shape) {
+		return fmt.Sprintf("%+v: bytes differ, or name, type, shape", t)
+	}
+	return ""
+}
+
+func wantInts(t *pb.TensorProto) []int64 {
+	if t.GetDataType() == 6 {
+		var out []int64
+		for _, v := range t.GetInt32Data() {
+			out = append(out, int64(v))
+		}
+		for b := t.GetRawData(); len(b) > 0; b = b[4:] {
+			out = append(out, int64(int32(binary.LittleEndian.Uint32(b))))
+		}
+		return out
+	}
+	out := slices.Clone(t.GetInt64Data())
+	for b := t.GetRawData(); len(b) > 0; b = b[8:] {
+		out = append(out, int64(binary.LittleEndian.Uint64(b)))
+	}
+	return out
+}
+
+// wantBytes gives the values of a float tensor as little-endian bytes.
+func wantBytes(t *pb.TensorProto) []byte {
+	out := slices.Clone(t.GetRawData())
+	for _, v := range t.GetFloatData() {
+		out = binary.LittleEndian.AppendUint32(out, math.Float32bits(v))
+	}
+	for _, v := range t.GetDoubleData() {
+		out = binary.LittleEndian.AppendUint64(out, math.Float64bits(v))
+	}
+	for _, v := range t.GetInt32Data() {
+		out = binary.LittleEndian.AppendUint16(out, uint16(v))
+	}
+	return out
+}
+
+func TestWalkerAgreesWithProtobuf(t *testing.T) {
+	t.Parallel()
+	for _, name := range fixtures {
+		file, err := os.ReadFile(testdata + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := walkBytes(file)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if d := disagreement(m, file); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+	m, err := walkBytes(marshal(t, smallModel()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := disagreement(m, marshal(t, smallModel())); d != "" {
+		t.Error(d)
+	}
+}
+
+// The external file's bytes are those that the plain export holds.
+func TestExternalDataOfARealExport(t *testing.T) {
+	t.Parallel()
+	plain, err := Open(testdata + "encoder.onnx")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	ext, err := Open(testdata + "encoder-ext.onnx")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ext.Close()
+	if len(ext.Files) != 2 || len(ext.Tensors) != len(plain.Tensors) {
+		t.Fatalf("%d files, %d tensors; expected 2 and %d", len(ext.Files), len(ext.Tensors), len(plain.Tensors))
+	}
+	outside := 0
+	for i := range plain.Tensors {
+		a, b := &plain.Tensors[i], &ext.Tensors[i]
+		x, y := make([]byte, a.Data.Size), make([]byte, b.Data.Size)
+		if err := errors.Join(plain.ReadAt(x, a, 0), ext.ReadAt(y, b, 0)); err != nil {
+			t.Fatal(err)
+		}
+		if a.Name != b.Name || !bytes.Equal(x, y) {
+			t.Errorf("%s and %s differ", a.Name, b.Name)
+		}
+		outside += b.Data.File
+	}
+	if outside != 37 {
+		t.Errorf("%d tensors outside, expected 37", outside)
+	}
+}
+
+func TestEveryTruncation(t *testing.T) {
+	t.Parallel()
+	b := marshal(t, smallModel())
+	for n := range b {
+		m, err := walkBytes(b[:n])
+		var e *source.Error
+		if err == nil {
+			if d := disagreement(m, b[:n]); d != "" {
+				t.Errorf("first %d bytes: %s", n, d)
+			}
+		} else if !errors.As(err, &e) || e.File != "m.onnx" {
+			t.Errorf("first %d bytes: %T %v, expected a *source.Error", n, err, err)
+		}
+	}
+}
+
+func TestEveryFlippedBit(t *testing.T) {
+	t.Parallel()
+	b := marshal(t, smallModel())
+	accepted := 0
+	for i := range 8 * len(b) {
+		b[i/8] ^= 1 << (i % 8)
+		if m, err := walkBytes(b); err == nil {
+			accepted++
+			if d := disagreement(m, b); d != "" {
+				t.Errorf("bit %d of byte %d: %s", i%8, i/8, d)
+			}
+			if _, err := m.Weights(); err != nil && !errors.As(err, new(*source.Error)) {
+				t.Errorf("bit %d of byte %d: %v", i%8, i/8, err)
+			}
+		}
+		b[i/8] ^= 1 << (i % 8)
+	}
+	if accepted == 0 || accepted == 8*len(b) {
+		t.Errorf("%d of %d accepted", accepted, 8*len(b))
+	}
+}
+
+func FuzzWalk(f *testing.F) {
+	f.Add(marshal(f, smallModel()))
+	for _, name := range []string{"encoder-ext.onnx"} { // the real export without its weights
+		file, err := os.ReadFile(testdata + name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(file)
+	}
+	f.Fuzz(func(t *testing.T, file []byte) {
+		m, err := walkBytes(file)
+		if err != nil {
+			if !errors.As(err, new(*source.Error)) {
+				t.Fatalf("%T: %v", err, err)
+			}
+			return
+		}
+		if d := disagreement(m, file); d != "" {
+			t.Fatal(d)
+		}
+		m.Weights()
+		for _, n := range m.Graph.Nodes {
+			for _, name := range n.Inputs {
+				m.Graph.Ints(name)
+			}
+		}
+	})
+}
