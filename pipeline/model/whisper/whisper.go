@@ -137,11 +137,8 @@ func (e *encoder) name(weights []onnx.Weight) error {
 func (e *encoder) nameOf(w *onnx.Weight, uses int) (string, error) {
 	path, value := canonical(w.PathName), canonical(w.ValueName)
 	switch {
-	case w.Axes == "PN" && w.Node.Op == "Add":
+	case path == "" && (value == "" || uses > 1) && w.Axes == "PN" && w.Node.Op == "Add":
 		path = prefix + "embed_positions.weight" // the one matrix that an encoder adds
-		if uses > 1 {
-			value = ""
-		}
 	case path == "" && value == "":
 		return "", e.m.Graph.Fail(w.Node, source.ErrParameters, fmt.Sprintf("its weights %.200q have no name: neither node nor value has one", w.Constant.Name),
 			"export with node names (torch.onnx and Optimum write them)")
@@ -195,7 +192,7 @@ func (e *encoder) parameters() ([]model.Parameter, error) {
 		}
 		parameters = append(parameters, model.Parameter{
 			Name: s.name, Axes: w.Axes, Shape: w.Shape, Tensor: w.Tensor, Perm: w.Perm,
-			Origin: fmt.Sprintf("%s in %s", w.Constant.Name, w.Node),
+			Origin: fmt.Sprintf("%s in %s", w.Constant, w.Node),
 		})
 	}
 	return parameters, nil

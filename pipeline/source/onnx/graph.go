@@ -2,6 +2,8 @@ package onnx
 
 import (
 	"fmt"
+	"strings"
+	"unicode"
 
 	"npuw/artifact/element"
 )
@@ -41,30 +43,30 @@ type Node struct {
 
 // String gives what a person needs to find the node: operator and name, or its first output where it has no name.
 func (n *Node) String() string {
-	op := n.Op
+	op := plain(n.Op)
 	if n.Domain != "" {
-		op = n.Domain + "." + op
+		op = plain(n.Domain) + "." + op
 	}
 	switch {
 	case n.Name != "":
-		return fmt.Sprintf("%.100s node %.200q", op, n.Name)
+		return fmt.Sprintf("%s node %.200q", op, n.Name)
 	case len(n.Outputs) > 0:
-		return fmt.Sprintf("%.100s node of output %.200q", op, n.Outputs[0])
+		return fmt.Sprintf("%s node of output %.200q", op, n.Outputs[0])
 	}
 	return op + " node without a name"
+}
+
+// plain gives a name of the file as it is where that is short and printable, else quoted and cut.
+func plain(name string) string {
+	if len(name) <= 100 && strings.IndexFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) < 0 {
+		return name
+	}
+	return fmt.Sprintf("%.100q", name)
 }
 
 // standard reports whether n is ONNX's own operator op.
 func (n *Node) standard(op string) bool {
 	return n.Op == op && (n.Domain == "" || n.Domain == "ai.onnx")
-}
-
-// input gives the name of input i, "" if it is left out.
-func (n *Node) input(i int) string {
-	if i < len(n.Inputs) {
-		return n.Inputs[i]
-	}
-	return ""
 }
 
 // AttributeType tells which of an Attribute's values counts. The numbers are ONNX's.
@@ -156,6 +158,9 @@ type Constant struct {
 
 	offset int64
 }
+
+// String gives the name for a person: quoted if it holds what cannot be printed, and cut if it is long.
+func (c *Constant) String() string { return plain(c.Name) }
 
 // Weighty reports whether c may be trained values rather than structure: more than one element, of a type that shapes
 // and masks do not have.

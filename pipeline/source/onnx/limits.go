@@ -10,6 +10,7 @@ const (
 	maxName       = 64 << 10  // bytes of a name or of a string
 	maxRank       = 32        // axes of a tensor
 	maxAttributes = 256       // attributes of a node
+	maxOperands   = 1 << 16   // inputs of a node; outputs of a node
 	maxDepth      = 32        // graphs within graphs
 	maxFiles      = 4096      // external data files
 	maxShapeInts  = 64        // elements of an integer constant whose values are kept

@@ -17,6 +17,8 @@ package onnx
 import (
 	"io"
 
+	"google.golang.org/protobuf/encoding/protowire"
+
 	"npuw/pipeline/source"
 )
 
@@ -48,19 +50,19 @@ func Open(path string) (*Model, error) {
 	return m, nil
 }
 
-// Recognise reports whether a file that begins with prefix may be an ONNX model: whether its first field is one of
-// ModelProto's. At least 16 bytes should be given, if the file has them.
+// Recognise reports whether a file that begins with prefix, of at least one byte, may be an ONNX model: whether its first
+// byte is the tag of one of ModelProto's fields.
 func Recognise(prefix []byte) bool {
 	if len(prefix) == 0 {
 		return false
 	}
-	switch prefix[0] {
-	case 1<<3 | 0, 5<<3 | 0: // ir_version, model_version
-	case 2<<3 | 2, 3<<3 | 2, 4<<3 | 2, 6<<3 | 2, 7<<3 | 2, 8<<3 | 2, 14<<3 | 2: // strings, graph, opset_import, metadata_props
-	default:
-		return false
+	switch num, typ := prefix[0]>>3, protowire.Type(prefix[0]&7); num {
+	case 1, 5: // ir_version, model_version
+		return typ == protowire.VarintType
+	case 2, 3, 4, 6, 7, 8, 14: // strings, graph, opset_import, metadata_props
+		return typ == protowire.BytesType
 	}
-	return true
+	return false
 }
 
 // walk reads all that stands in the model's own file, of size bytes and called path in errors. What it gives has no open

@@ -26,6 +26,7 @@ type graphBody struct {
 
 // approximate sizes in memory of what the walk keeps, with room for the maps over it.
 const (
+	stringMemory    = 96
 	nodeMemory      = 512
 	attributeMemory = 192
 	constantMemory  = 512
@@ -172,9 +173,9 @@ func (p *parser) node(f field, g *Graph, depth int) {
 	for f := range p.fields(f.span, "NodeProto") {
 		switch f.num {
 		case 1:
-			n.Inputs = append(n.Inputs, p.string(f))
+			n.Inputs = p.operand(f, n.Inputs)
 		case 2:
-			n.Outputs = append(n.Outputs, p.string(f))
+			n.Outputs = p.operand(f, n.Outputs)
 		case 3:
 			n.Name = p.string(f)
 		case 4:
@@ -196,6 +197,14 @@ func (p *parser) node(f field, g *Graph, depth int) {
 		n.Domain = ""
 	}
 	g.Nodes = append(g.Nodes, n)
+}
+
+func (p *parser) operand(f field, list []string) []string {
+	if len(list) == maxOperands {
+		p.fail(f.at, f.message, source.ErrLimit, fmt.Sprintf("more than %d inputs or outputs", maxOperands), overLimit)
+		return list
+	}
+	return append(list, p.string(f))
 }
 
 // refuseWeights fails if a nested graph or a function, found at offset at and called where, holds weights.
@@ -224,7 +233,7 @@ func (p *parser) captures(g *Graph) []string {
 	}
 	var names []string
 	read := func(name string) {
-		if !known[name] && p.keep(-1, 16) {
+		if !known[name] && p.keep(-1, stringMemory) {
 			known[name] = true
 			names = append(names, name)
 		}
@@ -303,7 +312,7 @@ func (p *parser) plainValue(f field, a *Attribute) {
 	case 7:
 		a.Type = AttributeFloats
 		for v := range p.numbers(f, protowire.Fixed32Type) {
-			if !p.keep(f.at, 4) {
+			if !p.keep(f.at, 8) {
 				return
 			}
 			a.Floats = append(a.Floats, math.Float32frombits(uint32(v)))
@@ -311,7 +320,7 @@ func (p *parser) plainValue(f field, a *Attribute) {
 	case 8:
 		a.Type = AttributeInts
 		for v := range p.numbers(f, protowire.VarintType) {
-			if !p.keep(f.at, 8) {
+			if !p.keep(f.at, 16) {
 				return
 			}
 			a.Ints = append(a.Ints, int64(v))

@@ -210,7 +210,7 @@ func (r *reader) string(f field) string {
 		r.fail(f.at, f.message, source.ErrLimit, fmt.Sprintf("field %d is a name of %d bytes, limit %d", f.num, n, maxName), overLimit)
 		return ""
 	}
-	if !r.keep(f.at, n+16) {
+	if !r.keep(f.at, n+stringMemory) {
 		return ""
 	}
 	if n <= windowSize {
