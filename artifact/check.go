@@ -4,22 +4,34 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"slices"
+	"strings"
 
+	"npuw/artifact/kernel"
 	"npuw/artifact/layout"
 )
 
-// check proves that an index means something: names, ranges, orders, bijections (FORMAT.md, sections 4, 6 and 8). begin and end
-// bound the segments in the file. It needs time and memory in proportion to the index, and reads no data.
-func (x *Index) check(begin, end, pageBytes uint64) error {
-	for _, step := range []func() error{
-		func() error { return x.checkSegments(begin, end, pageBytes) },
-		x.checkParameters, x.checkOperands, x.checkAttributes, x.checkContracts, x.checkRest,
-	} {
-		if err := step(); err != nil {
-			return err
-		}
+// check proves that an index means something: names, ranges, orders, bijections (FORMAT.md, sections 4 and 6 to 8). begin and end
+// bound the segments in the file. It needs time and memory in proportion to the index, reads no data, and gives the names
+// of operands and parameters.
+func (x *Index) check(begin, end, pageBytes uint64) (operands, parameters names, err error) {
+	if err := x.checkSegments(begin, end, pageBytes); err != nil {
+		return operands, parameters, err
 	}
-	return nil
+	if parameters, err = x.checkParameters(); err != nil {
+		return operands, parameters, err
+	}
+	if operands, err = x.checkOperands(); err != nil {
+		return operands, parameters, err
+	}
+	_, err = checkNames("attribute", len(x.Model.Attributes), func(i int) string { return x.Model.Attributes[i].Name })
+	if err == nil {
+		err = x.checkContracts()
+	}
+	if err == nil {
+		err = x.checkReferences()
+	}
+	return operands, parameters, err
 }
 
 func fault(thing, name, format string, args ...any) error {
@@ -29,31 +41,16 @@ func fault(thing, name, format string, args ...any) error {
 	return &Error{Offset: -1, Thing: thing, Detail: fmt.Sprintf(format, args...), Err: ErrCorrupt}
 }
 
-// names refuses empty and repeated names.
-type names map[string]struct{}
-
-func (n names) add(thing, name string) error {
-	before := len(n)
-	n[name] = struct{}{}
-	switch {
-	case name == "":
-		return fault(thing, "", "a %s without a name", thing)
-	case len(n) == before:
-		return fault(thing, name, "two have this name")
-	case len(name) > maxString || !plainText(name):
-		return fault(thing, name, "the name is longer than %d bytes, or is not UTF-8 without control characters", maxString)
-	}
-	return nil
-}
+// outside reports whether i is not a position among n entries.
+func outside(i, n int) bool { return i < 0 || i >= n }
 
 func (x *Index) checkSegments(begin, end, pageBytes uint64) error {
-	seen := make(names, len(x.Segments))
+	if _, err := checkNames("segment", len(x.Segments), func(i int) string { return x.Segments[i].Name }); err != nil {
+		return err
+	}
 	at := begin
 	for i := range x.Segments {
 		s := &x.Segments[i]
-		if err := seen.add("segment", s.Name); err != nil {
-			return err
-		}
 		if s.Offset != at || s.Bytes == 0 || s.Bytes%pageBytes != 0 || s.Bytes > end-at {
 			return fault("segment", s.Name, "%d bytes at %d; whole pages of %d were expected at %d, before %d", s.Bytes, s.Offset, pageBytes, at, end)
 		}
@@ -65,76 +62,66 @@ func (x *Index) checkSegments(begin, end, pageBytes uint64) error {
 	return nil
 }
 
-func (x *Index) checkParameters() error {
-	seen := make(names, len(x.Parameters))
+func (x *Index) checkParameters() (names, error) {
+	found, err := checkNames("parameter", len(x.Parameters), func(i int) string { return x.Parameters[i].Name })
+	if err != nil {
+		return found, err
+	}
 	for i := range x.Parameters {
 		p := &x.Parameters[i]
-		if err := seen.add("parameter", p.Name); err != nil {
-			return err
-		}
 		if len(p.Axes) != len(p.Shape) || len(p.Shape) > maxAxes {
-			return fault("parameter", p.Name, "axes %q for %d sizes; at most %d", p.Axes, len(p.Shape), maxAxes)
+			return found, fault("parameter", p.Name, "axes %q for %d sizes; at most %d", p.Axes, len(p.Shape), maxAxes)
 		}
-		n := uint64(1)
+		n, seen := uint64(1), uint32(0)
 		for j, s := range p.Shape {
-			if p.Axes[j] < 'A' || p.Axes[j] > 'Z' {
-				return fault("parameter", p.Name, "axes %q are not upper-case letters", p.Axes)
+			letter := p.Axes[j] - 'A'
+			if letter > 'Z'-'A' || seen>>letter&1 != 0 {
+				return found, fault("parameter", p.Name, "axes %q are not upper-case letters, each once", p.Axes)
 			}
+			seen |= 1 << letter
 			hi, lo := bits.Mul64(n, s)
 			if n = lo; hi != 0 || n == 0 || n > layout.MaxElements {
-				return fault("parameter", p.Name, "shape %v holds no elements or too many", p.Shape)
+				return found, fault("parameter", p.Name, "shape %v holds no elements or too many", p.Shape)
 			}
 		}
 	}
-	return nil
+	return found, nil
 }
 
-func (x *Index) checkOperands() error {
-	seen := make(names, len(x.Operands))
+func (x *Index) checkOperands() (names, error) {
+	found, err := checkNames("operand", len(x.Operands), func(i int) string { return x.Operands[i].Name })
+	if err != nil {
+		return found, err
+	}
 	segment, at := 0, uint64(0)
+	var layouts provedLayouts
 	for i := range x.Operands {
 		o := &x.Operands[i]
-		if err := seen.add("operand", o.Name); err != nil {
-			return err
-		}
 		if o.Segment >= len(x.Segments) || o.Segment < segment {
-			return fault("operand", o.Name, "segment %d, there are %d and operands stand in their order", o.Segment, len(x.Segments))
+			return found, fault("operand", o.Name, "segment %d, there are %d and operands stand in their order", o.Segment, len(x.Segments))
 		}
 		if o.Segment > segment {
 			segment, at = o.Segment, 0
 		}
 		s := &x.Segments[segment]
 		if o.Offset%OperandAlign != 0 || o.Offset < at || o.Offset > s.Bytes || o.Bytes > s.Bytes-o.Offset || s.Kind == Instructions {
-			return fault("operand", o.Name, "%d bytes at %d of segment %q, which has %d bytes and is used up to %d", o.Bytes, o.Offset, s.Name, s.Bytes, at)
+			return found, fault("operand", o.Name, "%d bytes at %d of segment %q, which has %d bytes and is used up to %d", o.Bytes, o.Offset, s.Name, s.Bytes, at)
 		}
 		at = o.Offset + o.Bytes
-		if err := x.checkOperand(o); err != nil {
-			return err
+		if err := x.checkOperand(o, &layouts); err != nil {
+			return found, err
 		}
 	}
-	return nil
+	return found, nil
 }
 
 // checkOperand checks an operand by itself.
-func (x *Index) checkOperand(o *Operand) error {
-	for _, a := range o.Layout.Axes {
-		if a.Extent == 0 {
-			return fault("operand", o.Name, "axis %c has no elements", a.Name)
-		}
+func (x *Index) checkOperand(o *Operand, layouts *provedLayouts) error {
+	if err := checkShape(o, layouts); err != nil {
+		return err
 	}
-	if o.Encoding == 0 {
-		if err := o.Layout.Validate(); err != nil {
-			return fault("operand", o.Name, "%v", err)
-		}
-		size := uint64(o.Format.Size())
-		if hi, n := bits.Mul64(o.Layout.Elements(), size); o.Supported() && (hi != 0 || n != o.Bytes) {
-			return fault("operand", o.Name, "%d bytes for %d elements of %v", o.Bytes, o.Layout.Elements(), o.Format)
-		}
-		if o.Supported() && size < 8 && o.PadBits>>(8*size) != 0 {
-			return fault("operand", o.Name, "pad_bits %#x are wider than %v", o.PadBits, o.Format)
-		}
-	} else if err := rowMajor(o.Layout.Axes).Validate(); err != nil { // the axes mean the same in every encoding
-		return fault("operand", o.Name, "%v", err)
+	if len(o.Placements) > maxBoxes || len(o.Fills) > maxBoxes {
+		return fault("operand", o.Name, "%d placements and %d fills, the limit is %d each", len(o.Placements), len(o.Fills), maxBoxes)
 	}
 	for i := range o.Placements {
 		if err := x.checkPlacement(o, &o.Placements[i]); err != nil {
@@ -143,7 +130,10 @@ func (x *Index) checkOperand(o *Operand) error {
 	}
 	for _, f := range o.Fills {
 		if len(f.Begin) != len(o.Layout.Axes) || len(f.Size) != len(f.Begin) {
-			return fault("operand", o.Name, "a fill of %d axes", len(f.Begin))
+			return fault("operand", o.Name, "a fill of %d and %d axes, there are %d", len(f.Begin), len(f.Size), len(o.Layout.Axes))
+		}
+		if math.IsNaN(f.Value) {
+			return fault("operand", o.Name, "a fill with NaN")
 		}
 		for a, axis := range o.Layout.Axes {
 			if f.Size[a] == 0 || f.Begin[a] > axis.Extent || f.Size[a] > axis.Extent-f.Begin[a] {
@@ -154,8 +144,55 @@ func (x *Index) checkOperand(o *Operand) error {
 	return nil
 }
 
+// provedLayouts are some that have been proved: operands that were read from a file share theirs.
+type provedLayouts struct {
+	last [8]layout.Layout
+	next int
+}
+
+func (p *provedLayouts) prove(l layout.Layout) error {
+	for i := range p.last {
+		if sameSlice(p.last[i].Digits, l.Digits) && sameSlice(p.last[i].Axes, l.Axes) {
+			return nil
+		}
+	}
+	p.last[p.next%len(p.last)] = l
+	p.next++
+	return l.Validate()
+}
+
+// sameSlice reports whether two slices are the same elements in memory.
+func sameSlice[T any](a, b []T) bool { return len(a) == len(b) && len(a) > 0 && &a[0] == &b[0] }
+
+// checkShape checks axes, layout and size of an operand, as far as they are known.
+func checkShape(o *Operand, layouts *provedLayouts) error {
+	l := o.Layout
+	if !o.Supported() { // axes mean the same whatever the encoding
+		l = rowMajor(l.Axes)
+	}
+	if err := layouts.prove(l); err != nil {
+		return fault("operand", o.Name, "%v", err)
+	}
+	for _, a := range l.Axes {
+		if a.Extent == 0 {
+			return fault("operand", o.Name, "axis %c has no elements", a.Name)
+		}
+	}
+	if !o.Supported() {
+		return nil
+	}
+	size := uint64(o.Format.Size())
+	if hi, n := bits.Mul64(l.Elements(), size); hi != 0 || n != o.Bytes {
+		return fault("operand", o.Name, "%d bytes for %d elements of %v", o.Bytes, l.Elements(), o.Format)
+	}
+	if o.PadBits>>(8*size) != 0 {
+		return fault("operand", o.Name, "pad_bits %#x are wider than %v", o.PadBits, o.Format)
+	}
+	return nil
+}
+
 func (x *Index) checkPlacement(o *Operand, p *Placement) error {
-	if p.Parameter >= len(x.Parameters) {
+	if outside(p.Parameter, len(x.Parameters)) {
 		return fault("operand", o.Name, "a placement of parameter %d, there are %d", p.Parameter, len(x.Parameters))
 	}
 	q := &x.Parameters[p.Parameter]
@@ -165,10 +202,10 @@ func (x *Index) checkPlacement(o *Operand, p *Placement) error {
 	if p.Scale == 0 || math.IsNaN(p.Scale) || math.IsInf(p.Scale, 0) {
 		return fault("operand", o.Name, "a placement of %q with scale %v", q.Name, p.Scale)
 	}
-	var last [maxAxes]uint64
+	var last [maxAxes]uint64 // the largest index on each axis of the operand
 	copy(last[:], p.To)
 	for j, f := range p.From {
-		if f.Size == 0 || f.Begin > q.Shape[j] || f.Size > q.Shape[j]-f.Begin || f.Step == 0 || f.Axis >= len(p.To) {
+		if f.Size == 0 || f.Begin > q.Shape[j] || f.Size > q.Shape[j]-f.Begin || f.Step == 0 || outside(f.Axis, len(p.To)) {
 			return fault("operand", o.Name, "a placement of %q reaches outside its axis %c", q.Name, q.Axes[j])
 		}
 		hi, way := bits.Mul64(f.Size-1, f.Step)
@@ -185,165 +222,82 @@ func (x *Index) checkPlacement(o *Operand, p *Placement) error {
 	return nil
 }
 
-func (x *Index) checkAttributes() error {
-	seen := make(names, len(x.Model.Attributes))
-	for i := range x.Model.Attributes {
-		if err := seen.add("attribute", x.Model.Attributes[i].Name); err != nil {
-			return err
+func (x *Index) checkContracts() error {
+	for i := range x.Xclbins {
+		if name := x.Xclbins[i].Name; name == "" || strings.ContainsAny(name, `/\`) {
+			return fault("xclbin", name, "the name of a file without its folder was expected")
 		}
 	}
-	return nil
-}
-
-func (x *Index) checkContracts() error {
-	seen := make(names, len(x.Contracts))
+	if _, err := checkNames("contract", len(x.Contracts), func(i int) string { return x.Contracts[i].Name }); err != nil {
+		return err
+	}
 	for i := range x.Contracts {
 		c := &x.Contracts[i]
-		if err := seen.add("contract", c.Name); err != nil {
+		if c.Xclbin != None && outside(c.Xclbin, len(x.Xclbins)) {
+			return fault("contract", c.Name, "xclbin %d, there are %d", c.Xclbin, len(x.Xclbins))
+		}
+		if c.Instructions != None && (outside(c.Instructions, len(x.Segments)) || x.Segments[c.Instructions].Kind != Instructions) {
+			return fault("contract", c.Name, "segment %d is none of instructions", c.Instructions)
+		}
+		if err := checkAxes(c.Shape); err != nil {
+			return fault("contract", c.Name, "shape: %v", err)
+		}
+		thing := fmt.Sprintf("contract %q: argument", c.Name)
+		if _, err := checkNames(thing, len(c.Arguments), func(i int) string { return c.Arguments[i].Name }); err != nil {
 			return err
 		}
-		if c.Xclbin >= len(x.Xclbins) || c.Instructions >= len(x.Segments) ||
-			(c.Instructions != None && x.Segments[c.Instructions].Kind != Instructions) {
-			return fault("contract", c.Name, "xclbin %d or instructions %d are not in the index", c.Xclbin, c.Instructions)
-		}
-		if len(c.Shape) > maxAxes {
-			return fault("contract", c.Name, "a shape of %d axes, the limit is %d", len(c.Shape), maxAxes)
-		}
-		for _, a := range c.Arguments {
-			if a.Kind == BufferArgument && a.Format != 0 {
-				if err := a.Layout.Validate(); err != nil {
-					return fault("contract", c.Name, "argument %q: %v", a.Name, err)
-				}
+		for j := range c.Arguments {
+			if err := checkArgument(&c.Arguments[j]); err != nil {
+				return fault(thing, c.Arguments[j].Name, "%v", err)
 			}
 		}
 	}
 	return nil
 }
 
-func (x *Index) checkRest() error {
+func checkArgument(a *Argument) error {
+	if a.Kind == kernel.BufferArgument && a.Format != 0 || len(a.Layout.Digits) > 0 {
+		return a.Layout.Validate()
+	}
+	return checkAxes(a.Layout.Axes)
+}
+
+// checkAxes checks axes that may be missing.
+func checkAxes(axes []layout.Axis) error {
+	if len(axes) == 0 {
+		return nil
+	}
+	return rowMajor(axes).Validate()
+}
+
+// checkReferences checks what names two entries of the index at once.
+func (x *Index) checkReferences() error {
 	for _, n := range x.Notes {
-		if n.Parameter >= len(x.Parameters) || n.Operand >= len(x.Operands) {
+		if outside(n.Parameter, len(x.Parameters)) || outside(n.Operand, len(x.Operands)) {
 			return fault("note", "", "parameter %d or operand %d is not in the index", n.Parameter, n.Operand)
 		}
 	}
 	for _, b := range x.Bindings {
-		if b.Operand >= len(x.Operands) || b.Contract >= len(x.Contracts) || b.Argument >= len(x.Contracts[b.Contract].Arguments) {
+		if outside(b.Operand, len(x.Operands)) || outside(b.Contract, len(x.Contracts)) || outside(b.Argument, len(x.Contracts[b.Contract].Arguments)) {
 			return fault("binding", "", "operand %d, contract %d or argument %d is not in the index", b.Operand, b.Contract, b.Argument)
 		}
 		o, a := &x.Operands[b.Operand], &x.Contracts[b.Contract].Arguments[b.Argument]
-		if a.Kind != BufferArgument || a.Role != Weight || a.Format != o.Format || a.Bytes != o.Bytes ||
-			a.MemoryGroup != x.Segments[o.Segment].MemoryGroup || !sameAxes(a.Layout.Axes, o.Layout.Axes) || !a.Layout.Equal(o.Layout) {
+		if a.Kind != kernel.BufferArgument || a.Role != kernel.Weight || a.Bytes != o.Bytes || a.MemoryGroup != x.Segments[o.Segment].MemoryGroup ||
+			!slices.Equal(a.Layout.Axes, o.Layout.Axes) || o.Supported() && (a.Format != o.Format || !a.Layout.Equal(o.Layout)) {
 			return fault("binding", "", "operand %q does not fit argument %q of contract %q", o.Name, a.Name, x.Contracts[b.Contract].Name)
 		}
 	}
 	return nil
 }
 
-func sameAxes(a, b []layout.Axis) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
-}
-
-// checkCoverage proves that the index accounts for every element: placements and fills of each operand add up to its extents,
-// and the placements of each parameter, pairwise equal or disjoint, to its shape. Operands and parameters with a note are
-// excepted.
-func (x *Index) checkCoverage() error {
-	notedOperand, notedParameter := map[int]bool{}, map[int]bool{}
-	for _, n := range x.Notes {
-		notedOperand[n.Operand], notedParameter[n.Parameter] = true, true
-	}
-	boxes := make([][][]PlacedAxis, len(x.Parameters))
+// checkStatistics checks what is measured: the number of elements.
+func (x *Index) checkStatistics() error {
 	for i := range x.Operands {
-		o := &x.Operands[i]
-		var n total
-		for _, p := range o.Placements {
-			n.add(placedVolume(p.From))
-			boxes[p.Parameter] = append(boxes[p.Parameter], p.From)
-		}
-		for _, f := range o.Fills {
-			n.add(volume(f.Size))
-		}
-		if uint64(n) != o.Elements() && !notedOperand[i] {
-			return fault("operand", o.Name, "placements and fills name %d elements of %d", n, o.Elements())
-		}
-	}
-	for i, list := range boxes {
-		p := &x.Parameters[i]
-		if notedParameter[i] {
-			continue
-		}
-		n, err := distinctVolume(list)
-		if err != nil {
-			return fault("parameter", p.Name, "%v", err)
-		}
-		if n != p.Elements() {
-			return fault("parameter", p.Name, "placements name %d elements of %d", n, p.Elements())
+		if o := &x.Operands[i]; o.Statistics.Elements != o.Elements() {
+			return fault("operand", o.Name, "statistics of %d elements, it has %d", o.Statistics.Elements, o.Elements())
 		}
 	}
 	return nil
-}
-
-// total adds up volumes, each at most layout.MaxElements, and stays at the largest number instead of overflowing.
-type total uint64
-
-func (t *total) add(n uint64) {
-	if sum := uint64(*t) + n; sum >= n {
-		*t = total(sum)
-	} else {
-		*t = math.MaxUint64
-	}
-}
-
-func volume(size []uint64) uint64 {
-	n := uint64(1)
-	for _, s := range size {
-		n *= s
-	}
-	return n
-}
-
-func placedVolume(box []PlacedAxis) uint64 {
-	n := uint64(1)
-	for _, a := range box {
-		n *= a.Size
-	}
-	return n
-}
-
-// maxBoxes bounds the pairwise comparison of one parameter's boxes.
-const maxBoxes = 4096
-
-// distinctVolume adds up boxes that are pairwise equal or disjoint, equal ones once.
-func distinctVolume(boxes [][]PlacedAxis) (uint64, error) {
-	if len(boxes) > maxBoxes {
-		return 0, fmt.Errorf("%d placements, the limit is %d", len(boxes), maxBoxes)
-	}
-	var n total
-	for i, b := range boxes {
-		repeated := false
-		for _, c := range boxes[:i] {
-			equal, apart := true, false
-			for j := range b {
-				equal = equal && b[j].Begin == c[j].Begin && b[j].Size == c[j].Size
-				apart = apart || b[j].Begin+b[j].Size <= c[j].Begin || c[j].Begin+c[j].Size <= b[j].Begin
-			}
-			if !equal && !apart {
-				return 0, fmt.Errorf("two placements overlap without being equal")
-			}
-			repeated = repeated || equal
-		}
-		if !repeated {
-			n.add(placedVolume(b))
-		}
-	}
-	return uint64(n), nil
 }
 
 // rowMajor is the layout in which the last axis is innermost.
@@ -353,13 +307,4 @@ func rowMajor(axes []layout.Axis) layout.Layout {
 		l.Digits = append(l.Digits, layout.Digit{Axis: i, Size: a.Padded, Stride: 1})
 	}
 	return l
-}
-
-// padBytes is the padding element as it lies in the file.
-func (o *Operand) padBytes() []byte {
-	b := make([]byte, o.Format.Size())
-	for i := range b {
-		b[i] = byte(o.PadBits >> (8 * i))
-	}
-	return b
 }

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,27 +29,17 @@ type Writer struct {
 	sealed []bool
 }
 
-// Create begins an artifact at path. The index gives segments and operands their places; Digest of segments and Statistics
-// of operands may be filled in until Commit. With sync, Commit returns when the file is on the disk. Stale temporary files of
-// builds that were killed are removed from the folder.
+// Create begins an artifact at path. The index gives segments and operands their places, and must not change but for what is
+// measured: Digest of segments and Statistics of operands, until Commit. With sync, Commit returns when the file is on the
+// disk. Stale temporary files of builds that were killed are removed from the folder. An index that Open would refuse is
+// an error that unwraps to ErrInvalid.
 func Create(path string, index *Index, pageBytes uint64, sync bool) (*Writer, error) {
-	if !ValidPageBytes(pageBytes) {
-		return nil, &Error{File: path, Offset: -1, Detail: fmt.Sprintf("pages of %d bytes, must be 4096, 16384 or 65536", pageBytes), Err: ErrInvalid}
-	}
-	end := pageBytes
-	for _, s := range index.Segments {
-		end += s.Bytes
-	}
-	err := index.check(pageBytes, end, pageBytes)
-	if err == nil {
-		err = index.checkCoverage()
-	}
+	end, err := index.checkWritable(pageBytes)
 	if err != nil {
-		var e *Error
-		if errors.As(err, &e) {
-			e.File, e.Err = path, ErrInvalid
-		}
-		return nil, err
+		return nil, asInvalid(err, path)
+	}
+	if _, base := filepath.Split(path); base == "" {
+		return nil, &Error{File: path, Offset: -1, Thing: "create", Detail: "the name of a file was expected", Err: fs.ErrInvalid}
 	}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		return nil, &Error{File: path, Offset: -1, Thing: "create", Detail: "a folder has this name; choose another output", Err: fs.ErrExist}
@@ -65,6 +57,58 @@ func Create(path string, index *Index, pageBytes uint64, sync bool) (*Writer, er
 	return w, nil
 }
 
+// checkWritable checks that an index can be written so that Open reads the same, and gives the end of its last segment.
+func (x *Index) checkWritable(pageBytes uint64) (uint64, error) {
+	if !ValidPageBytes(pageBytes) {
+		return 0, fault("pages", "", "%d bytes, must be 4096, 16384 or 65536", pageBytes)
+	}
+	end := pageBytes
+	for i := range x.Segments {
+		s := &x.Segments[i]
+		if s.Bytes > maxFileBytes-MaxIndexBytes-end {
+			return 0, fault("segment", s.Name, "%d bytes are more than a file can have", s.Bytes)
+		}
+		if s.Kind > Instructions {
+			return 0, fault("segment", s.Name, "kind %d is not known", s.Kind)
+		}
+		end += s.Bytes
+	}
+	for i := range x.Operands {
+		if o := &x.Operands[i]; !o.Supported() {
+			return 0, fault("operand", o.Name, "encoding %d in %v is not known", o.Encoding, o.Format)
+		}
+	}
+	if len(x.Notes) > 0 {
+		return 0, fault("notes", "", "%d of them, version 1 has none", len(x.Notes))
+	}
+	if _, _, err := x.check(pageBytes, end, pageBytes); err != nil {
+		return 0, err
+	}
+	if err := x.checkCoverage(); err != nil {
+		return 0, err
+	}
+	_, err := x.encode()
+	return end, err
+}
+
+// encode encodes an index and proves that it can be decoded: lengths, counts and texts are within the limits.
+func (x *Index) encode() ([]byte, error) {
+	b := encodeIndex(x)
+	if len(b) > MaxIndexBytes {
+		return nil, fault("index", "", "%d bytes, the limit is %d", len(b), MaxIndexBytes)
+	}
+	_, err := decodeIndex(b, 0, nil)
+	return b, err
+}
+
+// asInvalid makes a fault of an index one of the program that wants it written.
+func asInvalid(err error, path string) error {
+	if e := new(*Error); errors.As(err, e) {
+		return &Error{File: path, Offset: -1, Thing: (*e).Thing, Detail: (*e).Detail, Err: ErrInvalid}
+	}
+	return err
+}
+
 // WriteAt writes b at off of the file, inside the segments. Bytes that are never written are zero.
 func (w *Writer) WriteAt(b []byte, off int64) (int, error) {
 	if off < int64(w.header.PageBytes) || off > int64(w.header.IndexOffset)-int64(len(b)) {
@@ -77,9 +121,12 @@ func (w *Writer) WriteAt(b []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// Seal reads segment i back and records its digest. Call it, from any goroutine, when the segment is complete: its pages are still in
-// memory then. Commit seals what has not been.
+// Seal reads segment i back and records its digest. Call it, from any goroutine, when the segment is complete: its pages are
+// still in memory then. Commit seals what has not been.
 func (w *Writer) Seal(i int) error {
+	if outside(i, len(w.sealed)) {
+		return &Error{File: w.path, Offset: -1, Thing: "seal", Detail: fmt.Sprintf("segment %d, there are %d", i, len(w.sealed)), Err: ErrInvalid}
+	}
 	s := &w.index.Segments[i]
 	digest, err := sumSegment(w.t.f, s, func([]byte) error { return nil })
 	if err != nil {
@@ -91,21 +138,19 @@ func (w *Writer) Seal(i int) error {
 	return nil
 }
 
-// Commit writes index and header, and puts the file in place of whatever was at the path. After an error the path is as it was.
+// Commit writes index and header, and puts the file in place of whatever was at the path. After an error the path is as it was,
+// unless all that failed was to make the new name durable.
 func (w *Writer) Commit() error {
 	defer w.Abort()
-	var g errgroup.Group
-	for i, done := range w.sealed {
-		if !done {
-			g.Go(func() error { return w.Seal(i) })
-		}
-	}
-	if err := g.Wait(); err != nil {
+	if err := w.sealRest(); err != nil {
 		return err
 	}
-	b := encodeIndex(w.index)
-	if len(b) > MaxIndexBytes {
-		return &Error{File: w.path, Offset: -1, Thing: "index", Detail: fmt.Sprintf("%d bytes, the limit is %d", len(b), MaxIndexBytes), Err: ErrInvalid}
+	if err := w.index.checkStatistics(); err != nil {
+		return asInvalid(err, w.path)
+	}
+	b, err := w.index.encode()
+	if err != nil {
+		return asInvalid(err, w.path)
 	}
 	h := &w.header
 	h.IndexBytes, h.IndexDigest = uint64(len(b)), Sum(b)
@@ -120,6 +165,21 @@ func (w *Writer) Commit() error {
 		return osError(w.path, -1, "put in place", err)
 	}
 	return nil
+}
+
+// sealRest seals what has not been.
+func (w *Writer) sealRest() error {
+	w.mu.Lock()
+	sealed := slices.Clone(w.sealed)
+	w.mu.Unlock()
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, done := range sealed {
+		if !done {
+			g.Go(func() error { return w.Seal(i) })
+		}
+	}
+	return g.Wait()
 }
 
 // Abort removes what has been written. After Commit, or a second time, it does nothing.

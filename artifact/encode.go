@@ -19,12 +19,12 @@ func encodeIndex(idx *Index) []byte {
 	segments := vectorOf(e, idx.Segments, e.segment)
 	operands := vectorOf(e, idx.Operands, e.operand)
 	parameters := vectorOf(e, idx.Parameters, e.parameter)
-	notes := structsOf(e, idx.Notes, noteBytes, 4, func(n Note) {
+	notes := structsOf(e, idx.Notes, &noteStruct, func(n Note) {
 		fb.CreateNote(b, fb.NoteKind(n.Kind), uint32(n.Parameter), uint32(n.Operand))
 	})
 	xclbins := vectorOf(e, idx.Xclbins, e.xclbin)
 	contracts := vectorOf(e, idx.Contracts, e.contract)
-	bindings := structsOf(e, idx.Bindings, bindingBytes, 4, func(v Binding) {
+	bindings := structsOf(e, idx.Bindings, &bindingStruct, func(v Binding) {
 		fb.CreateBinding(b, uint32(v.Operand), uint32(v.Contract), uint32(v.Argument))
 	})
 	fb.IndexStart(b)
@@ -60,8 +60,13 @@ func vectorOf[T any](e encoder, list []T, write func(*T) flatbuffers.UOffsetT) f
 	return e.EndVector(len(at))
 }
 
-// structsOf writes a vector of structs of n bytes; 0 when there are none.
-func structsOf[T any](e encoder, list []T, n, align int, write func(T)) flatbuffers.UOffsetT {
+// structsOf writes a vector of structs; 0 when there are none.
+func structsOf[T any](e encoder, list []T, s *structType, write func(T)) flatbuffers.UOffsetT {
+	return vectorOfFixed(e, list, s.size, s.align, write)
+}
+
+// vectorOfFixed writes a vector of elements of n bytes each.
+func vectorOfFixed[T any](e encoder, list []T, n, align int, write func(T)) flatbuffers.UOffsetT {
 	if len(list) == 0 {
 		return 0
 	}
@@ -73,15 +78,15 @@ func structsOf[T any](e encoder, list []T, n, align int, write func(T)) flatbuff
 }
 
 func (e encoder) axes(axes []layout.Axis) flatbuffers.UOffsetT {
-	return structsOf(e, axes, axisBytes, 8, func(a layout.Axis) { fb.CreateAxis(e.Builder, a.Name, a.Extent, a.Padded) })
+	return structsOf(e, axes, &axisStruct, func(a layout.Axis) { fb.CreateAxis(e.Builder, a.Name, a.Extent, a.Padded) })
 }
 
 func (e encoder) digits(digits []layout.Digit) flatbuffers.UOffsetT {
-	return structsOf(e, digits, digitBytes, 8, func(d layout.Digit) { fb.CreateDigit(e.Builder, byte(d.Axis), d.Size, d.Stride) })
+	return structsOf(e, digits, &digitStruct, func(d layout.Digit) { fb.CreateDigit(e.Builder, byte(d.Axis), d.Size, d.Stride) })
 }
 
 func (e encoder) numbers(list []uint64) flatbuffers.UOffsetT {
-	return structsOf(e, list, 8, 8, func(v uint64) { e.PrependUint64(v) })
+	return vectorOfFixed(e, list, 8, 8, func(v uint64) { e.PrependUint64(v) })
 }
 
 func (e encoder) producer(p *Producer) flatbuffers.UOffsetT {
@@ -157,7 +162,7 @@ func (e encoder) operand(o *Operand) flatbuffers.UOffsetT {
 
 func (e encoder) placement(p *Placement) flatbuffers.UOffsetT {
 	b := e.Builder
-	from := structsOf(e, p.From, placedAxisBytes, 8, func(a PlacedAxis) {
+	from := structsOf(e, p.From, &placedAxisStruct, func(a PlacedAxis) {
 		fb.CreatePlacedAxis(b, a.Begin, a.Size, a.Step, byte(a.Axis))
 	})
 	var to flatbuffers.UOffsetT
@@ -206,7 +211,11 @@ func (e encoder) contract(c *Contract) flatbuffers.UOffsetT {
 		fb.ArgumentAddDigits(b, digits)
 		return fb.ArgumentEnd(b)
 	})
-	name, operation, kernel := b.CreateString(c.Name), b.CreateString(c.Operation), b.CreateString(c.Kernel)
+	name, operation, kernel := b.CreateString(c.Name), b.CreateString(string(c.Operation)), b.CreateString(c.Kernel)
+	var epilogue flatbuffers.UOffsetT
+	if c.Epilogue != "" {
+		epilogue = b.CreateString(string(c.Epilogue))
+	}
 	shape := e.axes(c.Shape)
 	fb.ContractStart(b)
 	fb.ContractAddName(b, name)
@@ -215,6 +224,7 @@ func (e encoder) contract(c *Contract) flatbuffers.UOffsetT {
 	fb.ContractAddFacts(b, fb.CreateContractFacts(b, u32OrNone(c.Xclbin), u32OrNone(c.Instructions)))
 	fb.ContractAddShape(b, shape)
 	fb.ContractAddArguments(b, arguments)
+	fb.ContractAddEpilogue(b, epilogue)
 	return fb.ContractEnd(b)
 }
 

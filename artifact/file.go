@@ -5,55 +5,85 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"sync"
 )
 
 // File is an open artifact. Its index and header are copies that outlive it. Methods are safe from several goroutines.
 type File struct {
-	Path   string
+	Path   string // empty for a file of NewFile
 	Header Header
 	Index  *Index
 
-	f  *os.File
-	mu sync.Mutex
-	m  []byte // the mapping, once there is one
+	operands, parameters names
 
-	operands, parameters map[string]int // built on first use
-	lookup               sync.Once
+	mu sync.Mutex
+	r  io.ReaderAt // nil once closed
+	f  *os.File    // that Open opened
+	m  []byte      // the mapping, once there is one
 }
 
 // Open reads header and index of the artifact at path and checks both (FORMAT.md, section 9). It touches no data: Verify does.
 func Open(path string) (*File, error) {
-	f, err := os.Open(path)
+	f, size, err := openRegular(path)
 	if err != nil {
-		return nil, osError(path, -1, "open", err)
+		return nil, err
 	}
-	a, err := newFile(path, f)
+	a, err := NewFile(f, size)
 	if err != nil {
 		f.Close()
 		return nil, inFile(err, path)
 	}
+	a.Path, a.f = path, f
 	return a, nil
 }
 
-func newFile(path string, f *os.File) (*File, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return nil, osError(path, -1, "open", err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, &Error{Offset: -1, Thing: "open", Detail: "not a regular file", Err: ErrNotArtifact}
-	}
-	header, index, err := readIndex(f, uint64(info.Size()), nil)
+// NewFile is Open for an artifact of size bytes in r, which must allow several reads at once. It cannot be mapped. Memory
+// is bounded by the size: 16 bytes for each byte of the index, and 1 MiB.
+func NewFile(r io.ReaderAt, size int64) (*File, error) {
+	a := &File{r: r}
+	var err error
+	a.Header, a.Index, err = readIndex(r, uint64(max(size, 0)), nil)
 	if err != nil {
 		return nil, err
 	}
-	return &File{Path: path, Header: header, Index: index, f: f}, nil
+	h := &a.Header
+	a.operands, a.parameters, err = a.Index.check(h.PageBytes, h.IndexOffset, h.PageBytes)
+	if err == nil {
+		err = a.Index.checkStatistics()
+	}
+	if err == nil && len(a.Index.Notes) > 0 && h.RequiredFeatures|h.OptionalFeatures == 0 {
+		err = fault("notes", "", "%d of them, version 1 has none", len(a.Index.Notes))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
-// readIndex reads and checks header and index of an artifact of size bytes.
-func readIndex(r io.ReaderAt, size uint64, trace func(at, n int, what string)) (Header, *Index, error) {
+// openRegular opens a file to read it, without waiting for the other end of a pipe, and gives its size.
+func openRegular(path string) (*os.File, int64, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|dontWait, 0)
+	if err != nil {
+		return nil, 0, osError(path, -1, "open", err)
+	}
+	info, err := f.Stat()
+	if err == nil && info.Mode().IsRegular() {
+		return f, info.Size(), nil
+	}
+	f.Close()
+	if err != nil {
+		return nil, 0, osError(path, -1, "open", err)
+	}
+	return nil, 0, &Error{File: path, Offset: -1, Thing: "open", Detail: "not a regular file", Err: ErrNotArtifact}
+}
+
+// indexBuffers keeps the memory of indexes that have been decoded.
+var indexBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// readIndex reads header and index of an artifact of size bytes, each proved by its digest, and decodes them.
+func readIndex(r io.ReaderAt, size uint64, trace func(part)) (Header, *Index, error) {
 	first := make([]byte, min(size, HeaderBytes))
 	if err := readFull(r, first, 0, "header"); err != nil {
 		return Header{}, nil, err
@@ -62,7 +92,12 @@ func readIndex(r io.ReaderAt, size uint64, trace func(at, n int, what string)) (
 	if err != nil {
 		return Header{}, nil, err
 	}
-	b := make([]byte, h.IndexBytes)
+	buffer := indexBuffers.Get().(*[]byte)
+	defer indexBuffers.Put(buffer)
+	if uint64(cap(*buffer)) < h.IndexBytes {
+		*buffer = make([]byte, h.IndexBytes)
+	}
+	b := (*buffer)[:h.IndexBytes]
 	if err := readFull(r, b, int64(h.IndexOffset), "index"); err != nil {
 		return Header{}, nil, err
 	}
@@ -70,20 +105,20 @@ func readIndex(r io.ReaderAt, size uint64, trace func(at, n int, what string)) (
 		return Header{}, nil, &Error{Offset: int64(h.IndexOffset), Thing: "index", Detail: fmt.Sprintf("digest %v, recorded %v; copy or build the file again", got, h.IndexDigest), Err: ErrCorrupt}
 	}
 	index, err := decodeIndex(b, int64(h.IndexOffset), trace)
-	if err != nil {
-		return Header{}, nil, err
-	}
-	return h, index, index.check(h.PageBytes, h.IndexOffset, h.PageBytes)
+	return h, index, err
 }
 
 // readFull reads all of b at off. A file that ends too early has been cut since it was opened.
 func readFull(r io.ReaderAt, b []byte, off int64, thing string) error {
 	n, err := r.ReadAt(b, off)
+	var known *Error
 	switch {
 	case n == len(b):
 		return nil
 	case err == nil || errors.Is(err, io.EOF):
 		return &Error{Offset: off + int64(n), Thing: thing, Detail: "the file ends here; it was cut while it was read", Err: ErrTruncated}
+	case errors.As(err, &known):
+		return err
 	default:
 		return osError("", off, thing, err)
 	}
@@ -98,59 +133,71 @@ func osError(file string, off int64, thing string, err error) error {
 	return &Error{File: file, Offset: off, Thing: thing, Err: err}
 }
 
-// Close unmaps and closes the file. Bytes that Map returned must not be used afterwards. Closing twice does nothing.
+// Close unmaps and closes the file. Bytes that Map returned must not be used afterwards. Closing twice does nothing. What
+// NewFile was given to read from stays open.
 func (a *File) Close() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.f == nil {
+	if a.r == nil {
 		return nil
 	}
+	a.r = nil
 	var err error
 	if a.m != nil {
 		err = unmapFile(a.m)
+		a.m = nil
 	}
-	err = errors.Join(err, a.f.Close())
-	a.f, a.m = nil, nil
-	return err
+	if a.f != nil {
+		err = errors.Join(err, a.f.Close())
+	}
+	if err != nil {
+		return osError(a.Path, -1, "close", err)
+	}
+	return nil
 }
 
 // Map returns the whole file, mapped read-only and shared (the mapping that drivers pin without a copy). The first call maps;
 // pages are read when they are touched. A file that is truncated under its mapping makes the program fault: who cannot
-// rule that out sets debug.SetPanicOnFault around the access. Where there is no mmap the error unwraps to ErrUnsupported.
+// rule that out sets debug.SetPanicOnFault around the access. Where there is no mmap, and for a file of NewFile, the error
+// unwraps to ErrUnsupported.
 func (a *File) Map() ([]byte, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.f == nil {
-		return nil, &Error{File: a.Path, Offset: -1, Thing: "map", Err: os.ErrClosed}
+	fail := func(detail string, err error) ([]byte, error) {
+		return nil, &Error{File: a.Path, Offset: -1, Thing: "map", Detail: detail, Err: err}
 	}
-	if a.m == nil {
-		if a.Header.FileBytes != uint64(int(a.Header.FileBytes)) {
-			return nil, &Error{File: a.Path, Offset: -1, Thing: "map", Detail: "too large for this machine's addresses", Err: ErrUnsupported}
-		}
-		m, err := mapFile(a.f, int(a.Header.FileBytes))
-		if err != nil {
-			return nil, osError(a.Path, -1, "map", err)
-		}
-		a.m = m
+	switch {
+	case a.r == nil:
+		return fail("", os.ErrClosed)
+	case a.m != nil:
+		return a.m, nil
+	case a.f == nil:
+		return fail("not opened by its path", ErrUnsupported)
+	case a.Header.FileBytes > math.MaxInt:
+		return fail("too large for this machine's addresses", ErrUnsupported)
 	}
-	return a.m, nil
+	m, err := mapFile(a.f, int(a.Header.FileBytes))
+	if err != nil {
+		return nil, osError(a.Path, -1, "map", err)
+	}
+	a.m = m
+	return m, nil
 }
 
 // ReadAt reads len(b) bytes of the file at off with pread.
 func (a *File) ReadAt(b []byte, off int64) (int, error) {
 	a.mu.Lock()
-	f := a.f
+	r := a.r
 	a.mu.Unlock()
-	if f == nil {
+	if r == nil {
 		return 0, &Error{File: a.Path, Offset: off, Thing: "read", Err: os.ErrClosed}
 	}
-	return f.ReadAt(b, off)
+	return r.ReadAt(b, off)
 }
 
 // Operand looks an operand up by name; nil when there is none.
 func (a *File) Operand(name string) *Operand {
-	a.buildLookup()
-	if i, ok := a.operands[name]; ok {
+	if i := a.operands.find(name, func(i int) string { return a.Index.Operands[i].Name }); i >= 0 {
 		return &a.Index.Operands[i]
 	}
 	return nil
@@ -158,22 +205,5 @@ func (a *File) Operand(name string) *Operand {
 
 // Parameter looks a parameter up by name: its position in Index.Parameters, -1 when there is none.
 func (a *File) Parameter(name string) int {
-	a.buildLookup()
-	if i, ok := a.parameters[name]; ok {
-		return i
-	}
-	return -1
-}
-
-func (a *File) buildLookup() {
-	a.lookup.Do(func() {
-		a.operands = make(map[string]int, len(a.Index.Operands))
-		for i := range a.Index.Operands {
-			a.operands[a.Index.Operands[i].Name] = i
-		}
-		a.parameters = make(map[string]int, len(a.Index.Parameters))
-		for i := range a.Index.Parameters {
-			a.parameters[a.Index.Parameters[i].Name] = i
-		}
-	})
+	return a.parameters.find(name, func(i int) string { return a.Index.Parameters[i].Name })
 }

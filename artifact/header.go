@@ -16,7 +16,8 @@ const (
 
 	MaxIndexBytes = 64 << 20
 	minIndexBytes = 256
-	maxEntries    = 1 << 20 // segments, operands, parameters, contracts: each
+	maxEntries    = 1 << 20 // of each vector of the index itself, and attributes
+	maxBoxes      = 4096    // placements of an operand, its fills, placements of a parameter: each
 	maxFileBytes  = 1 << 62
 	maxPlanes     = 4
 	maxAxes       = 8

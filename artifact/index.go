@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"npuw/artifact/element"
+	"npuw/artifact/kernel"
 	"npuw/artifact/layout"
 )
 
@@ -61,7 +62,7 @@ const (
 )
 
 // NoGroup is the memory group of what has not been bound to a kernel argument.
-const NoGroup = -1
+const NoGroup = kernel.NoGroup
 
 // Segment is what becomes one buffer object: whole pages at Offset of the file.
 type Segment struct {
@@ -153,51 +154,14 @@ type Xclbin struct {
 }
 
 // None stands for no xclbin, or no instructions, in a Contract.
-const None = -1
+const None = kernel.None
 
-// Contract says what one compiled kernel reads and writes.
-type Contract struct {
-	Name         string
-	Operation    string // GEMM, CONV, ...
-	Kernel       string // its name in the xclbin
-	Xclbin       int    // position in Index.Xclbins, or None
-	Instructions int    // position in Index.Segments, or None
-	Shape        []layout.Axis
-	Arguments    []Argument
-}
-
-// ArgumentKind tells a buffer from a scalar.
-type ArgumentKind uint8
-
-// The kinds of arguments.
-const (
-	BufferArgument ArgumentKind = 0
-	ScalarArgument ArgumentKind = 1
-)
-
-// ArgumentRole says what a kernel does with an argument.
-type ArgumentRole uint8
-
-// The roles of arguments.
-const (
-	Activation        ArgumentRole = 0
-	Weight            ArgumentRole = 1
-	Output            ArgumentRole = 2
-	InstructionStream ArgumentRole = 3
-	Constant          ArgumentRole = 4
-)
+// Contract says what one compiled kernel reads and writes. Xclbin and Instructions are positions in Index.Xclbins and
+// Index.Segments.
+type Contract = kernel.Contract
 
 // Argument is one argument of a kernel.
-type Argument struct {
-	Name        string
-	Index       uint32 // in the kernel's signature
-	Kind        ArgumentKind
-	Role        ArgumentRole
-	MemoryGroup int32
-	Bytes       uint64
-	Format      element.Format // 0: none
-	Layout      layout.Layout
-}
+type Argument = kernel.Argument
 
 // Binding says that Operand is for argument Argument of contract Contract.
 type Binding struct{ Operand, Contract, Argument int }

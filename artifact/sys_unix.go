@@ -9,6 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// dontWait keeps an open from waiting for the other end of a pipe.
+const dontWait = unix.O_NONBLOCK
+
 // lock takes the file's advisory lock, which the kernel drops when its holder dies; it fails when somebody else has it.
 func lock(f *os.File) error {
 	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)

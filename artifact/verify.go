@@ -8,91 +8,131 @@ import (
 
 	"github.com/zeebo/xxh3"
 	"golang.org/x/sync/errgroup"
+
+	"npuw/artifact/element"
 )
 
 // pieceBytes is how much of a file is read at a time.
 const pieceBytes = 1 << 20
 
 // Verify proves that every byte of the file is what it should be (FORMAT.md, section 9): the zeros after the header, the digest of
-// each segment, zeros between operands, padding, and that the index accounts for every element. Header and index have been
-// checked by Open. It reads the whole file with pread, several segments at once, and returns the first fault in the file.
+// each segment, zeros between operands, padding, fills, and that the index accounts for every element. Header and index
+// have been checked by Open. It reads the whole file with pread, several segments at once, and returns the first fault in
+// the file.
 func (a *File) Verify() error {
+	return inFile(a.verify(), a.Path)
+}
+
+func (a *File) verify() error {
 	gap := make([]byte, a.Header.PageBytes-HeaderBytes)
-	if err := readFull(a, gap, HeaderBytes, "gap"); err != nil {
-		return inFile(err, a.Path)
+	if err := readFull(a, gap, HeaderBytes, "gap after the header"); err != nil {
+		return err
 	}
-	if i := firstNonZero(gap); i >= 0 {
-		return &Error{File: a.Path, Offset: HeaderBytes + int64(i), Thing: "gap after the header", Detail: fmt.Sprintf("byte %#02x, must be zero", gap[i]), Err: ErrCorrupt}
+	if err := checkZero(gap, HeaderBytes, "gap after the header"); err != nil {
+		return err
 	}
 	if err := a.Index.checkCoverage(); err != nil {
-		return inFile(err, a.Path)
+		return err
 	}
 	faults := make([]error, len(a.Index.Segments))
-	first := 0 // the operands of a segment follow those of the one before
+	rest := a.Index.Operands // those of a segment follow those of the one before
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range a.Index.Segments {
-		operands := a.Index.Operands[first:]
 		n := 0
-		for n < len(operands) && operands[n].Segment == i {
+		for n < len(rest) && rest[n].Segment == i {
 			n++
 		}
-		first += n
+		operands := rest[:n]
+		rest = rest[n:]
 		g.Go(func() error {
-			faults[i] = verifySegment(a, &a.Index.Segments[i], operands[:n])
+			faults[i] = a.verifySegment(&a.Index.Segments[i], operands)
 			return nil
 		})
 	}
 	_ = g.Wait() // the goroutines report in faults
 	for _, err := range faults {
 		if err != nil {
-			return inFile(err, a.Path)
+			return err
 		}
 	}
 	return nil
 }
 
+func checkZero(b []byte, off int64, thing string) error {
+	if i := firstNonZero(b); i >= 0 {
+		return &Error{Offset: off + int64(i), Thing: thing, Detail: fmt.Sprintf("byte %#02x, must be zero", b[i]), Err: ErrCorrupt}
+	}
+	return nil
+}
+
 // verifySegment checks the bytes of one segment, which holds the operands given.
-func verifySegment(r io.ReaderAt, s *Segment, operands []Operand) error {
-	var at uint64 // in the segment
-	var walk *paddingWalk
-	digest, err := sumSegment(r, s, func(piece []byte) error {
-		for len(piece) > 0 {
-			var n uint64
-			switch {
-			case s.Kind != Weights: // an instruction stream is opaque to its end
-				n = uint64(len(piece))
-			case len(operands) == 0 || at < operands[0].Offset:
-				n = uint64(len(piece))
-				if len(operands) > 0 {
-					n = min(n, operands[0].Offset-at)
-				}
-				if i := firstNonZero(piece[:n]); i >= 0 {
-					return &Error{Offset: int64(s.Offset + at + uint64(i)), Thing: fmt.Sprintf("segment %q", s.Name), Detail: fmt.Sprintf("byte %#02x between operands, must be zero", piece[i]), Err: ErrCorrupt}
-				}
-			default:
-				o := &operands[0]
-				n = min(uint64(len(piece)), o.Offset+o.Bytes-at)
-				if at == o.Offset {
-					walk = newPaddingWalk(o)
-				}
-				if i := walk.check(piece[:n]); i >= 0 {
-					return &Error{Offset: int64(s.Offset + at + uint64(i)), Thing: fmt.Sprintf("operand %q", o.Name), Detail: fmt.Sprintf("padding other than the recorded %#x", o.PadBits), Err: ErrCorrupt}
-				}
-				if at+n == o.Offset+o.Bytes {
-					operands = operands[1:]
-				}
-			}
-			at += n
-			piece = piece[n:]
-		}
-		return nil
-	})
+func (a *File) verifySegment(s *Segment, operands []Operand) error {
+	look := func([]byte) error { return nil } // what is in other segments is not known
+	if s.Kind == Weights {
+		look = (&segmentWalk{s: s, operands: operands}).look
+	}
+	digest, err := sumSegment(a, s, look)
+	if err == nil {
+		err = s.matches(digest)
+	}
 	if err != nil {
 		return err
 	}
-	if digest != s.Digest {
-		return &Error{Offset: int64(s.Offset), Thing: fmt.Sprintf("segment %q", s.Name), Detail: fmt.Sprintf("digest %v, recorded %v; copy or build the file again", digest, s.Digest), Err: ErrCorrupt}
+	for i := range operands {
+		if err := a.verifyFills(s, &operands[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// segmentWalk goes through the bytes of a segment of weights.
+type segmentWalk struct {
+	s        *Segment
+	at       uint64       // in the segment: what comes next
+	operands []Operand    // of which nothing or only the first part has been seen
+	padding  *padding  // of the first of them
+}
+
+// look checks the bytes that come next, whole pages.
+func (w *segmentWalk) look(piece []byte) error {
+	for len(piece) > 0 {
+		n := uint64(len(piece))
+		var err error
+		if len(w.operands) > 0 && w.at >= w.operands[0].Offset {
+			o := &w.operands[0]
+			n = min(n, o.Offset+o.Bytes-w.at)
+			err = w.lookAt(o, piece[:n])
+		} else {
+			if len(w.operands) > 0 {
+				n = min(n, w.operands[0].Offset-w.at)
+			}
+			err = checkZero(piece[:n], int64(w.s.Offset+w.at), fmt.Sprintf("segment %q outside operands", w.s.Name))
+		}
+		if err != nil {
+			return err
+		}
+		w.at += n
+		piece = piece[n:]
+	}
+	return nil
+}
+
+// lookAt checks the bytes of the first operand that come next. Operands begin at multiples of 256 and pieces at pages, so no
+// element is cut in two.
+func (w *segmentWalk) lookAt(o *Operand, b []byte) error {
+	if w.at == o.Offset {
+		w.padding = newPadding(o)
+	}
+	if w.at+uint64(len(b)) == o.Offset+o.Bytes {
+		w.operands = w.operands[1:]
+	}
+	if w.padding == nil {
+		return nil
+	}
+	if i := w.padding.check((w.at-o.Offset)/uint64(o.Format.Size()), b); i >= 0 {
+		return &Error{Offset: int64(w.s.Offset + w.at + uint64(i)), Thing: fmt.Sprintf("operand %q", o.Name), Detail: fmt.Sprintf("padding other than the recorded %#x", o.PadBits), Err: ErrCorrupt}
 	}
 	return nil
 }
@@ -103,10 +143,11 @@ var pieces = sync.Pool{New: func() any { return new([pieceBytes]byte) }}
 func sumSegment(r io.ReaderAt, s *Segment, look func(piece []byte) error) (Digest, error) {
 	buffer := pieces.Get().(*[pieceBytes]byte)
 	defer pieces.Put(buffer)
+	thing := fmt.Sprintf("segment %q", s.Name)
 	h := xxh3.New()
 	for at := uint64(0); at < s.Bytes; {
 		piece := buffer[:min(pieceBytes, s.Bytes-at)]
-		if err := readFull(r, piece, int64(s.Offset+at), fmt.Sprintf("segment %q", s.Name)); err != nil {
+		if err := readFull(r, piece, int64(s.Offset+at), thing); err != nil {
 			return Digest{}, err
 		}
 		if err := look(piece); err != nil {
@@ -119,64 +160,55 @@ func sumSegment(r io.ReaderAt, s *Segment, look func(piece []byte) error) (Diges
 	return Digest{u.Lo, u.Hi}, nil
 }
 
-// paddingWalk goes through the elements of an operand in memory order and checks those that are padding.
-type paddingWalk struct {
-	o      *Operand
-	pad    []byte
-	digits []uint64 // the value of each digit at the current element
-	index  []uint64 // its index on each axis
-	beyond int      // on how many axes the index is at or beyond the extent
-}
-
-// newPaddingWalk is nil for an operand that has no padding, or that this version cannot read.
-func newPaddingWalk(o *Operand) *paddingWalk {
-	if !o.Supported() || o.Elements() == o.Layout.Elements() {
+// verifyFills checks that the fills of an operand hold their values.
+func (a *File) verifyFills(s *Segment, o *Operand) error {
+	if !o.Supported() {
 		return nil
 	}
-	return &paddingWalk{o: o, pad: o.padBytes(), digits: make([]uint64, len(o.Layout.Digits)), index: make([]uint64, len(o.Layout.Axes))}
-}
-
-// check looks at the next whole elements, and returns the position of the first byte of padding that is wrong, -1 when all is
-// well. Operands begin at multiples of 256 and pieces at pages, so no element is cut in two.
-func (w *paddingWalk) check(b []byte) int {
-	if w == nil {
-		return -1
-	}
-	for i := 0; i < len(b); i += len(w.pad) {
-		if w.beyond > 0 {
-			for j, v := range w.pad {
-				if b[i+j] != v {
-					return i + j
-				}
-			}
+	for i := range o.Fills {
+		f := &o.Fills[i]
+		want := make([]byte, o.Format.Size())
+		if err := element.Encode(want, []float64{f.Value}, o.Format); err != nil {
+			return err
 		}
-		w.next()
-	}
-	return -1
-}
-
-func (w *paddingWalk) next() {
-	for d := len(w.digits) - 1; d >= 0; d-- {
-		digit := &w.o.Layout.Digits[d]
-		if w.digits[d]++; w.digits[d] < digit.Size {
-			w.move(digit.Axis, digit.Stride)
-			return
+		box := Placement{Scale: 1, To: f.Begin}
+		for axis, n := range f.Size {
+			box.From = append(box.From, PlacedAxis{Size: n, Step: 1, Axis: axis})
 		}
-		w.move(digit.Axis, -(digit.Size-1)*digit.Stride)
-		w.digits[d] = 0
-	}
-}
-
-// move adds way, which may have wrapped around zero, to the index on an axis.
-func (w *paddingWalk) move(axis int, way uint64) {
-	extent := w.o.Layout.Axes[axis].Extent
-	before := w.index[axis] >= extent
-	w.index[axis] += way
-	if after := w.index[axis] >= extent; after != before {
-		if after {
-			w.beyond++
-		} else {
-			w.beyond--
+		v := Values{Name: o.Name, Shape: f.Size, file: a, pieces: []piece{{o, box}}}
+		if err := v.write(&fillCheck{s: s, o: o, f: f, want: want}, o.Format, true); err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+// fillCheck is a writer to which the elements of a fill are written, row-major.
+type fillCheck struct {
+	s    *Segment
+	o    *Operand
+	f    *Fill
+	want []byte
+	seen uint64 // elements
+}
+
+func (c *fillCheck) Write(b []byte) (int, error) {
+	size := len(c.want)
+	for i := 0; i < len(b); i += size {
+		if string(b[i:i+size]) != string(c.want) {
+			return 0, c.fault(c.seen + uint64(i/size))
+		}
+	}
+	c.seen += uint64(len(b) / size)
+	return len(b), nil
+}
+
+func (c *fillCheck) fault(n uint64) error {
+	index := make([]uint64, len(c.f.Size))
+	for a := len(index) - 1; a >= 0; a-- {
+		index[a] = c.f.Begin[a] + n%c.f.Size[a]
+		n /= c.f.Size[a]
+	}
+	at := c.s.Offset + c.o.Offset + c.o.Layout.Offset(index)*uint64(len(c.want))
+	return &Error{Offset: int64(at), Thing: fmt.Sprintf("operand %q", c.o.Name), Detail: fmt.Sprintf("an element of a fill is not %v", c.f.Value), Err: ErrCorrupt}
 }

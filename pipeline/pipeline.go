@@ -6,7 +6,7 @@ package pipeline
 
 import (
 	"context"
-	"fmt"
+	"io"
 	"os"
 
 	"npuw/artifact"
@@ -43,7 +43,10 @@ func Prepare(path, recipeName string) (*Build, error) {
 
 func (b *Build) plan(recipeName string) error {
 	if b.Model == nil {
-		return fmt.Errorf("%s: no family of models that npuw knows; `npuw sources` lists what the file holds", b.Catalogue.Path)
+		return &source.Error{
+			File: b.Catalogue.Path, Offset: -1, Problem: "no family of models that npuw knows",
+			Next: "`npuw sources` lists what the file holds", Err: source.ErrNotRecognised,
+		}
 	}
 	var err error
 	if b.Recipe, err = findRecipe(recipeName, b.Model.Family); err != nil {
@@ -59,7 +62,7 @@ func findRecipe(name, family string) (*recipe.Recipe, error) {
 	case name == "":
 		return recipe.Default(family)
 	case recipe.IsPath(name):
-		text, err := os.ReadFile(name)
+		text, err := ReadText(name)
 		if err != nil {
 			return nil, err
 		}
@@ -67,6 +70,32 @@ func findRecipe(name, family string) (*recipe.Recipe, error) {
 	default:
 		return recipe.Builtin(name)
 	}
+}
+
+// BindKernels binds the artifact's operands to the kernel contracts in the file at path.
+func (b *Build) BindKernels(path string) error {
+	text, err := ReadText(path)
+	if err != nil {
+		return err
+	}
+	k, err := recipe.ParseKernels(path, text)
+	if err != nil {
+		return err
+	}
+	return k.Bind(b.Plan.Index)
+}
+
+// maxText is more than a recipe or a release manifest may have.
+const maxText = 2 << 20
+
+// ReadText reads a recipe or a release manifest. What is longer than either may be is cut, and left to the parser to refuse.
+func ReadText(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxText))
 }
 
 // Pack writes the artifact to path.

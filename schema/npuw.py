@@ -27,6 +27,7 @@ A file may come from anywhere: whatever is wrong with it is an NpuwError, with t
 
 import argparse
 import collections
+import collections.abc
 import functools
 import itertools
 import json
@@ -156,7 +157,7 @@ _TABLES = """
     Attribute  name:string facts:AttributeFacts! text:string
     Segment    name:string facts:SegmentFacts!
     Operand    name:string facts:OperandFacts! axes:[Axis] planes:[Plane] placements:[Placement] fills:[Fill] \
-               statistics:Statistics
+               statistics:Statistics!
     Plane      facts:PlaneFacts! block:[u64] digits:[Digit]
     Placement  facts:PlacementFacts! from_:[PlacedAxis] to:[u64]
     Fill       facts:FillFacts! begin:[u64] size:[u64]
@@ -249,7 +250,8 @@ class _Index:
         vtable_size = self.number("<H", vtable, field)
         _need(vtable_size >= 4 and vtable_size % 2 == 0, self.base + vtable, field, "a vtable of %d bytes", vtable_size)
         self.inside(vtable, vtable_size, 2, field)
-        record, size = Record(kind, self.base + at), 4  # the vtable's own word on the size can be another table's
+        self.spend(4, at, field)
+        record = Record(kind, self.base + at)
         for slot, (name, type_) in enumerate(_TABLES[kind]):
             field, must, type_ = "%s %s" % (kind.lower(), name.rstrip("_")), type_.endswith("!"), type_.rstrip("!")
             entry, of_struct = 4 + 2 * slot, _STRUCTS.get(type_)
@@ -257,16 +259,16 @@ class _Index:
             _need(place or not must, self.base + at, field, "missing")
             if place:
                 _need(place >= 4, self.base + vtable + entry, field, "at %d in its table", place)
-                size = max(size, place + (of_struct.size if of_struct else 4))
+                self.spend(of_struct.size if of_struct else 4, at, field)
                 value = (self.struct if of_struct else self.reference)(of_struct or type_, at + place, field)
             else:
                 value = "" if type_ == "string" else () if type_.startswith("[") else None
             if name == "facts":
                 record.facts_offset = value.file_offset
-                record.__dict__.update(zip(value._fields[:-1], value))
+                for field_name, field_value in zip(value._fields[:-1], value):
+                    setattr(record, field_name, field_value)
             else:
                 setattr(record, name, value)
-        self.spend(size, at, field)
         return record
 
     def struct(self, kind, at, field):
@@ -275,7 +277,9 @@ class _Index:
 
     def reference(self, type_, at, field):
         """The string, vector or table to which the u32 distance at a position leads."""
-        target = at + self.number("<I", at, field)
+        distance = self.number("<I", at, field)
+        _need(distance, self.base + at, field, "a distance of 0")
+        target = at + distance
         if type_ == "string":
             return self.string(target, field)
         if not type_.startswith("["):
@@ -297,7 +301,7 @@ class _Index:
         size = self.number("<I", at, field)
         _need(size <= MAX_STRING, self.base + at, field, "%d bytes, at most %d", size, MAX_STRING)
         self.inside(at + 4, size + 1, 1, field)
-        self.spend(4 + size + 1, at, field)
+        self.spend(4 + size, at, field)
         raw = self.data[at + 4:at + 4 + size]
         _need(self.data[at + 4 + size] == 0, self.base + at + 4 + size, field, "no zero byte after the string")
         _need(not any(byte < 0x20 or byte == 0x7F for byte in raw), self.base + at + 4, field, "a control character")
@@ -614,8 +618,7 @@ class File:
             operand.need(math.prod(operand.padded) <= MAX_SIZE, "axes", "more than 2^62 elements")
             self._check_planes(operand, segment.kind)
             self._check_placements(operand)
-            good = not operand.statistics or operand.statistics.elements == math.prod(operand.extents)
-            operand.need(good, "statistics", "elements are not the operand's")
+            operand.need(operand.statistics.elements == math.prod(operand.extents), "statistics", "not of its elements")
 
     def _check_axes(self, owner, axes, fewest):
         owner.need(fewest <= len(axes) == len({axis.name for axis in axes}), "axes", "none, or a name given twice")
@@ -637,13 +640,14 @@ class File:
         operand.need(len(operand.planes) == 1, "planes", "%d of them, must be one", len(operand.planes))
         plane = operand.planes[0]
         operand.layout = notation(plane.digits, [chr(axis.name) for axis in operand.axes])
+        plane.need(plane.role == 0, "role", "%d, must be values", plane.role)
         plane.need(plane.offset == 0 and plane.bytes == operand.bytes, "bytes", "must be the operand's")
-        if plane.role != 0 or plane.element not in ELEMENTS or segment_kind not in KINDS:
-            operand.unsupported = "role %d, element format %d, segment kind %d" % (plane.role, plane.element, segment_kind)
+        plane.need(plane.record_elements == plane.record_bytes == 0, "record_elements", "records, which version 1 has not")
+        if plane.element not in ELEMENTS or segment_kind not in KINDS:
+            operand.unsupported = "element format %d, segment kind %d" % (plane.element, segment_kind)
             return
         operand.format, width, _ = ELEMENTS[plane.element]
         plane.need(all(span == 1 for span in plane.block), "block", "must be 1 for %s", operand.format)
-        plane.need(plane.record_elements == plane.record_bytes == 0, "record_elements", "records, which version 1 has not")
         want = math.prod(operand.padded) * width
         operand.need(operand.bytes == want, "bytes", "%d, must be %d", operand.bytes, want)
         plane.need(plane.pad_bits >> 8 * width == 0, "pad_bits", "%#x for %s", plane.pad_bits, operand.format)
@@ -700,7 +704,7 @@ class File:
                 need(argument.element == operand.planes[0].element, "another element format")
                 need(_canonical(argument.digits) == _canonical(operand.planes[0].digits), "another layout")
 
-    # Section 9: a verifier also checks.
+    # What section 9 asks of a verifier beyond that.
 
     @_in_memory
     def verify(self, data=True):
@@ -899,7 +903,7 @@ def describe(file):
         "operands": [
             {"name": o.name, "axes": [{"name": chr(a.name), "extent": a.extent, "padded": a.padded} for a in o.axes],
              "format": o.format, "layout": o.layout, "unsupported": o.unsupported, "segment": o.segment_name,
-             "offset": o.offset, "bytes": o.bytes, "statistics": _statistics(o.statistics) if o.statistics else None}
+             "offset": o.offset, "bytes": o.bytes, "statistics": _statistics(o.statistics)}
             for o in file.operands],
         "parameters": [{"name": p.name, "axes": p.axes, "shape": list(p.shape)} for p in file.parameters],
     }
@@ -916,10 +920,8 @@ def _print_list(d):
         print("operand    %s: %s, %s, layout %s, %s+%d, %d bytes" % (
             o["name"], axes, o["format"] or "not supported (%s)" % o["unsupported"], o["layout"] or "-",
             o["segment"], o["offset"], o["bytes"]))
-        if o["statistics"]:
-            words = ("%s %s" % (name, "-" if value is None else "%.6g" % value) for name, value in o["statistics"].items()
-                     if not name.startswith("sum_"))
-            print("           " + ", ".join(words))
+        print("           " + ", ".join("%s %s" % (name, "-" if value is None else "%.6g" % value)
+                                        for name, value in o["statistics"].items() if not name.startswith("sum_")))
     for p in d["parameters"]:
         print("parameter  %s: %s [%s]" % (p["name"], p["axes"], ", ".join(map(str, p["shape"]))))
 

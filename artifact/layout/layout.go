@@ -111,19 +111,31 @@ func (l Layout) validateAxes() error {
 	return nil
 }
 
-// validateDigits proves that the digits of one axis count from 0 to its padded extent.
+// validateDigits proves that the digits of one axis count from 0 to its padded extent. It goes through them by ascending
+// stride, looking for the next each time: there are few, and files hold many layouts.
 func (l Layout) validateDigits(axis int) error {
 	a := l.Axes[axis]
-	next := uint64(1)
-	for _, i := range l.byStride(axis) {
-		d := l.Digits[i]
+	next, seen := uint64(1), uint64(0) // seen: a bit for each digit that has had its turn
+	for {
+		least := -1
+		for i := range l.Digits {
+			d := &l.Digits[i]
+			if d.Axis == axis && d.Size > 1 && seen>>i&1 == 0 && (least < 0 || d.Stride < l.Digits[least].Stride) {
+				least = i
+			}
+		}
+		if least < 0 {
+			break
+		}
+		seen |= 1 << least
+		d := l.Digits[least]
 		if d.Stride != next {
 			return invalid("digit %d (%c%d) has stride %d, but the digits below it on axis %c cover %d",
-				i+1, a.Name, d.Size, d.Stride, a.Name, next)
+				least+1, a.Name, d.Size, d.Stride, a.Name, next)
 		}
 		var ok bool
 		if next, ok = product(next, d.Size); !ok || next > a.Padded {
-			return invalid("digit %d (%c%d) takes axis %c beyond its padded extent of %d", i+1, a.Name, d.Size, a.Name, a.Padded)
+			return invalid("digit %d (%c%d) takes axis %c beyond its padded extent of %d", least+1, a.Name, d.Size, a.Name, a.Padded)
 		}
 	}
 	if next != a.Padded {

@@ -25,6 +25,11 @@ type Options struct {
 
 // Run writes the artifact that p describes to path, with the weights of c. After an error there is no new file.
 func Run(ctx context.Context, c *source.Catalogue, p *plan.Plan, path string, opts Options) error {
+	return run(ctx, c, p, path, opts, windowElements)
+}
+
+// run is Run with windows of about so many elements. The bytes written do not depend on it.
+func run(ctx context.Context, c *source.Catalogue, p *plan.Plan, path string, opts Options, window uint64) error {
 	w, err := artifact.Create(path, p.Index, p.PageBytes, !opts.NoSync)
 	if err != nil {
 		return err
@@ -34,7 +39,7 @@ func Run(ctx context.Context, c *source.Catalogue, p *plan.Plan, path string, op
 	if jobs <= 0 {
 		jobs = runtime.GOMAXPROCS(0)
 	}
-	q := &queue{plan: p, open: make([]int, len(p.Index.Segments))}
+	q := &queue{plan: p, window: window, open: make([]int, len(p.Index.Segments))}
 	for _, o := range p.Index.Operands {
 		q.open[o.Segment]++
 	}
@@ -57,7 +62,8 @@ func Run(ctx context.Context, c *source.Catalogue, p *plan.Plan, path string, op
 
 // queue hands out windows in the order of the plan, and collects what is known of finished operands and segments.
 type queue struct {
-	plan *plan.Plan
+	plan   *plan.Plan
+	window uint64 // about how many elements a window holds
 
 	mu      sync.Mutex
 	operand int   // the next one to begin
@@ -94,9 +100,9 @@ func (q *queue) next() (j *job, window, number int) {
 		if q.operand == len(q.plan.Operands) {
 			break
 		}
-		x, err := newMatrix(&q.plan.Operands[q.operand], q.plan.Model)
+		x, err := newMatrix(&q.plan.Operands[q.operand], q.plan.Model, q.window)
 		if err != nil {
-			q.fault, q.faultAt = err, q.issued
+			q.fault, q.faultAt = err, q.issued+1 // after every window handed out, some of which may fail yet
 			break
 		}
 		j := &job{matrix: x, index: q.operand, windows: x.windows()}

@@ -14,6 +14,8 @@ const (
 	windowElements = 512 << 10
 	// maxWindowElements bounds the window of a layout that cannot be cut small.
 	maxWindowElements = 16 << 20
+	// maxExtent bounds an axis, for each index of which there is a table entry.
+	maxExtent = 16 << 20
 )
 
 // matrix is how an operand is packed: as a matrix whose columns are its last axis and whose rows are all others, row-major, cut
@@ -24,18 +26,24 @@ type matrix struct {
 	parameter *model.Parameter
 	// source gives, for each axis of the operand, what an index on it adds to the element's position in the source tensor.
 	source [][]int64
+	target uint64   // about how many elements a window holds
 	outer  int      // the axis along which the source's rows follow each other
 	step   []uint64 // the size of a window on each axis
 	count  []uint64 // the number of windows on each axis
 }
 
-func newMatrix(o *recipe.Operand, m *model.Model) (*matrix, error) {
+func newMatrix(o *recipe.Operand, m *model.Model, target uint64) (*matrix, error) {
 	// What a recipe of this version makes is one whole parameter an operand.
 	if len(o.Placements) != 1 || o.Placements[0].Scale != 1 {
 		return nil, fmt.Errorf("operand %q: %d placements, or a scale; only one whole parameter can be packed", o.Name, len(o.Placements))
 	}
+	for _, axis := range o.Layout.Axes {
+		if axis.Extent > maxExtent {
+			return nil, fmt.Errorf("operand %q: axis %c of %d indices, at most %d can be packed", o.Name, axis.Name, axis.Extent, maxExtent)
+		}
+	}
 	p := &o.Placements[0]
-	x := &matrix{operand: o, parameter: &m.Parameters[p.Parameter]}
+	x := &matrix{operand: o, parameter: &m.Parameters[p.Parameter], target: target}
 	x.trace()
 	axes := o.Layout.Axes
 	x.step, x.count = make([]uint64, len(axes)), make([]uint64, len(axes))
@@ -84,9 +92,9 @@ func (x *matrix) trace() {
 	}
 }
 
-// cut makes windows smaller along an axis until they hold about windowElements; whole is what a window holds.
+// cut makes windows smaller along an axis until they hold about x.target elements; whole is what a window holds.
 func (x *matrix) cut(axis int, whole *uint64) {
-	if *whole <= windowElements {
+	if *whole <= x.target {
 		return
 	}
 	axes := x.operand.Layout.Axes
@@ -103,7 +111,7 @@ func (x *matrix) cut(axis int, whole *uint64) {
 		return
 	}
 	across := *whole / x.step[axis]
-	x.step[axis] = bestStep(x.operand.Layout.Granules(axis), quantum, max(windowElements/across, 1))
+	x.step[axis] = bestStep(x.operand.Layout.Granules(axis), quantum, max(x.target/across, 1))
 	*whole = across * x.step[axis]
 }
 

@@ -92,6 +92,10 @@ func encodeWindow[T float32 | float64](w *worker, j *job, window *layout.Window,
 
 // readSpan reads the pieces of a span one behind the other into b.values.
 func readSpan[T float32 | float64](w *worker, j *job, s span, b *buffers[T]) error {
+	if s.length > maxWindowElements/s.count {
+		return fmt.Errorf("operand %q: the source has its elements so far apart that %d x %d would be read for one window (at most %d)",
+			j.operand.Name, s.count, s.length, maxWindowElements)
+	}
 	n := s.count * s.length
 	if int64(cap(b.values)) < n {
 		b.values = make([]T, n)

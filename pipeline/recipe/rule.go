@@ -125,16 +125,10 @@ const formats = "F32, F16 or BF16"
 
 func (r *rule) parseFormat(doc *document, o *releasepb.Operand) error {
 	at := r.block.where("format", 0)
-	switch o.Format {
-	case releasepb.ElementFormat_F32:
-		r.format = element.F32
-	case releasepb.ElementFormat_F16:
-		r.format = element.F16
-	case releasepb.ElementFormat_BF16:
-		r.format = element.BF16
-	case releasepb.ElementFormat_NONE:
-		return doc.fault(at, "the operand has no element format; write format: %s", formats)
-	default:
+	if r.format = formatOf(o.Format); r.format == 0 {
+		if o.Format == releasepb.ElementFormat_NONE {
+			return doc.fault(at, "the operand has no element format; write format: %s", formats)
+		}
 		return doc.fault(at, "element format %d is not known; write format: %s", int32(o.Format), formats)
 	}
 	bits, err := encodePad(o.PadValue, r.format)

@@ -33,6 +33,7 @@ func Build(ctx context.Context, opts Options) error {
 			return err
 		}
 		if err := pipeline.Verify(path); err != nil {
+			os.Remove(path) // nobody is to ship it
 			return fmt.Errorf("the artifact just built does not verify: %w", err)
 		}
 		if opts.Progress != nil {
@@ -62,7 +63,7 @@ func PlanJSON(opts Options, w io.Writer) error {
 
 // each prepares the artifacts of a manifest one after another, and names the one that fails.
 func each(opts Options, do func(b *pipeline.Build, output string) error) error {
-	text, err := os.ReadFile(opts.Manifest)
+	text, err := pipeline.ReadText(opts.Manifest)
 	if err != nil {
 		return err
 	}
@@ -87,6 +88,11 @@ func each(opts Options, do func(b *pipeline.Build, output string) error) error {
 				return err
 			}
 			defer b.Close()
+			if a.Kernels != "" {
+				if err := b.BindKernels(beside(a.Kernels)); err != nil {
+					return err
+				}
+			}
 			return do(b, a.Output)
 		}()
 		if err != nil {

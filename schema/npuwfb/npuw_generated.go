@@ -2011,8 +2011,16 @@ func (rcv *Contract) ArgumentsLength() int {
 	return 0
 }
 
+func (rcv *Contract) Epilogue() []byte {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(16))
+	if o != 0 {
+		return rcv._tab.ByteVector(o + rcv._tab.Pos)
+	}
+	return nil
+}
+
 func ContractStart(builder *flatbuffers.Builder) {
-	builder.StartObject(6)
+	builder.StartObject(7)
 }
 func ContractAddName(builder *flatbuffers.Builder, name flatbuffers.UOffsetT) {
 	builder.PrependUOffsetTSlot(0, flatbuffers.UOffsetT(name), 0)
@@ -2037,6 +2045,9 @@ func ContractAddArguments(builder *flatbuffers.Builder, arguments flatbuffers.UO
 }
 func ContractStartArgumentsVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
 	return builder.StartVector(4, numElems, 4)
+}
+func ContractAddEpilogue(builder *flatbuffers.Builder, epilogue flatbuffers.UOffsetT) {
+	builder.PrependUOffsetTSlot(6, flatbuffers.UOffsetT(epilogue), 0)
 }
 func ContractEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
 	return builder.EndObject()

@@ -77,6 +77,66 @@ func (ElementFormat) EnumDescriptor() ([]byte, []int) {
 	return file_npuw_schema_release_proto_rawDescGZIP(), []int{0}
 }
 
+// ArgumentRole says what a kernel does with an argument.
+type ArgumentRole int32
+
+const (
+	ArgumentRole_ROLE_NONE    ArgumentRole = 0
+	ArgumentRole_ACTIVATION   ArgumentRole = 1
+	ArgumentRole_WEIGHT       ArgumentRole = 2
+	ArgumentRole_OUTPUT       ArgumentRole = 3
+	ArgumentRole_INSTRUCTIONS ArgumentRole = 4
+	// A number given at each run.
+	ArgumentRole_SCALAR ArgumentRole = 5
+)
+
+// Enum value maps for ArgumentRole.
+var (
+	ArgumentRole_name = map[int32]string{
+		0: "ROLE_NONE",
+		1: "ACTIVATION",
+		2: "WEIGHT",
+		3: "OUTPUT",
+		4: "INSTRUCTIONS",
+		5: "SCALAR",
+	}
+	ArgumentRole_value = map[string]int32{
+		"ROLE_NONE":    0,
+		"ACTIVATION":   1,
+		"WEIGHT":       2,
+		"OUTPUT":       3,
+		"INSTRUCTIONS": 4,
+		"SCALAR":       5,
+	}
+)
+
+func (x ArgumentRole) Enum() *ArgumentRole {
+	p := new(ArgumentRole)
+	*p = x
+	return p
+}
+
+func (x ArgumentRole) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ArgumentRole) Descriptor() protoreflect.EnumDescriptor {
+	return file_npuw_schema_release_proto_enumTypes[1].Descriptor()
+}
+
+func (ArgumentRole) Type() protoreflect.EnumType {
+	return &file_npuw_schema_release_proto_enumTypes[1]
+}
+
+func (x ArgumentRole) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ArgumentRole.Descriptor instead.
+func (ArgumentRole) EnumDescriptor() ([]byte, []int) {
+	return file_npuw_schema_release_proto_rawDescGZIP(), []int{1}
+}
+
 // Recipe says which operands a model of a family becomes.
 type Recipe struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -436,7 +496,9 @@ type Artifact struct {
 	// A built-in recipe's name, or the path of a recipe file (one that ends in .txtpb). Left out: the default of the model's family.
 	Recipe string `protobuf:"bytes,2,opt,name=recipe,proto3" json:"recipe,omitempty"`
 	// The file's path in the output folder, ending in .npuw; subfolders are made as needed.
-	Output        string `protobuf:"bytes,3,opt,name=output,proto3" json:"output,omitempty"`
+	Output string `protobuf:"bytes,3,opt,name=output,proto3" json:"output,omitempty"`
+	// The path of a file of kernel contracts that the artifact's operands are bound to. Left out: it is bound to none.
+	Kernels       string `protobuf:"bytes,4,opt,name=kernels,proto3" json:"kernels,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -492,6 +554,317 @@ func (x *Artifact) GetOutput() string {
 	return ""
 }
 
+func (x *Artifact) GetKernels() string {
+	if x != nil {
+		return x.Kernels
+	}
+	return ""
+}
+
+// Kernels is what a file of kernel contracts holds.
+type Kernels struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Contract      []*Contract            `protobuf:"bytes,1,rep,name=contract,proto3" json:"contract,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Kernels) Reset() {
+	*x = Kernels{}
+	mi := &file_npuw_schema_release_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Kernels) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Kernels) ProtoMessage() {}
+
+func (x *Kernels) ProtoReflect() protoreflect.Message {
+	mi := &file_npuw_schema_release_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Kernels.ProtoReflect.Descriptor instead.
+func (*Kernels) Descriptor() ([]byte, []int) {
+	return file_npuw_schema_release_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Kernels) GetContract() []*Contract {
+	if x != nil {
+		return x.Contract
+	}
+	return nil
+}
+
+// Contract says what one compiled kernel reads and writes.
+type Contract struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What it computes: GEMM, CONV, LAYER_NORM, SOFTMAX, GELU, ADD or SCALE; FORMAT.md, section 8, says what each is.
+	Operation string `protobuf:"bytes,2,opt,name=operation,proto3" json:"operation,omitempty"`
+	// What is applied to each result before it is stored: GELU, or nothing.
+	Epilogue string `protobuf:"bytes,3,opt,name=epilogue,proto3" json:"epilogue,omitempty"`
+	// The kernel's name in its xclbin ("MLIR_AIE").
+	Kernel string `protobuf:"bytes,4,opt,name=kernel,proto3" json:"kernel,omitempty"`
+	// The sizes of the operation, by axis.
+	Shape         []*Size     `protobuf:"bytes,5,rep,name=shape,proto3" json:"shape,omitempty"`
+	Argument      []*Argument `protobuf:"bytes,6,rep,name=argument,proto3" json:"argument,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Contract) Reset() {
+	*x = Contract{}
+	mi := &file_npuw_schema_release_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Contract) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Contract) ProtoMessage() {}
+
+func (x *Contract) ProtoReflect() protoreflect.Message {
+	mi := &file_npuw_schema_release_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Contract.ProtoReflect.Descriptor instead.
+func (*Contract) Descriptor() ([]byte, []int) {
+	return file_npuw_schema_release_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Contract) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Contract) GetOperation() string {
+	if x != nil {
+		return x.Operation
+	}
+	return ""
+}
+
+func (x *Contract) GetEpilogue() string {
+	if x != nil {
+		return x.Epilogue
+	}
+	return ""
+}
+
+func (x *Contract) GetKernel() string {
+	if x != nil {
+		return x.Kernel
+	}
+	return ""
+}
+
+func (x *Contract) GetShape() []*Size {
+	if x != nil {
+		return x.Shape
+	}
+	return nil
+}
+
+func (x *Contract) GetArgument() []*Argument {
+	if x != nil {
+		return x.Argument
+	}
+	return nil
+}
+
+// Size is the size of an axis: { axis: "M" extent: 1500 padded: 1536 }.
+type Size struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Axis  string                 `protobuf:"bytes,1,opt,name=axis,proto3" json:"axis,omitempty"`
+	// What is computed.
+	Extent uint64 `protobuf:"varint,2,opt,name=extent,proto3" json:"extent,omitempty"`
+	// What the kernel works on; the extent when left out.
+	Padded        uint64 `protobuf:"varint,3,opt,name=padded,proto3" json:"padded,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Size) Reset() {
+	*x = Size{}
+	mi := &file_npuw_schema_release_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Size) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Size) ProtoMessage() {}
+
+func (x *Size) ProtoReflect() protoreflect.Message {
+	mi := &file_npuw_schema_release_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Size.ProtoReflect.Descriptor instead.
+func (*Size) Descriptor() ([]byte, []int) {
+	return file_npuw_schema_release_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Size) GetAxis() string {
+	if x != nil {
+		return x.Axis
+	}
+	return ""
+}
+
+func (x *Size) GetExtent() uint64 {
+	if x != nil {
+		return x.Extent
+	}
+	return 0
+}
+
+func (x *Size) GetPadded() uint64 {
+	if x != nil {
+		return x.Padded
+	}
+	return 0
+}
+
+// Argument is one argument of a kernel.
+type Argument struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the operation calls it: "a", "b", "bias", "c".
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Its place in the kernel's signature.
+	Index  uint32        `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	Role   ArgumentRole  `protobuf:"varint,3,opt,name=role,proto3,enum=npuw.release.ArgumentRole" json:"role,omitempty"`
+	Format ElementFormat `protobuf:"varint,4,opt,name=format,proto3,enum=npuw.release.ElementFormat" json:"format,omitempty"`
+	// Its axes in logical order, of those in `shape`: "KN".
+	Axes string `protobuf:"bytes,5,opt,name=axes,proto3" json:"axes,omitempty"`
+	// The order in memory, in the notation of FORMAT.md.
+	Layout string `protobuf:"bytes,6,opt,name=layout,proto3" json:"layout,omitempty"`
+	// The memory group it lies in; any when left out.
+	MemoryGroup *uint32 `protobuf:"varint,7,opt,name=memory_group,json=memoryGroup,proto3,oneof" json:"memory_group,omitempty"`
+	// For a WEIGHT: patterns over the names of operands. Every operand that one matches is bound to this argument, and must fit it.
+	Operand       []string `protobuf:"bytes,8,rep,name=operand,proto3" json:"operand,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Argument) Reset() {
+	*x = Argument{}
+	mi := &file_npuw_schema_release_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Argument) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Argument) ProtoMessage() {}
+
+func (x *Argument) ProtoReflect() protoreflect.Message {
+	mi := &file_npuw_schema_release_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Argument.ProtoReflect.Descriptor instead.
+func (*Argument) Descriptor() ([]byte, []int) {
+	return file_npuw_schema_release_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Argument) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Argument) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Argument) GetRole() ArgumentRole {
+	if x != nil {
+		return x.Role
+	}
+	return ArgumentRole_ROLE_NONE
+}
+
+func (x *Argument) GetFormat() ElementFormat {
+	if x != nil {
+		return x.Format
+	}
+	return ElementFormat_NONE
+}
+
+func (x *Argument) GetAxes() string {
+	if x != nil {
+		return x.Axes
+	}
+	return ""
+}
+
+func (x *Argument) GetLayout() string {
+	if x != nil {
+		return x.Layout
+	}
+	return ""
+}
+
+func (x *Argument) GetMemoryGroup() uint32 {
+	if x != nil && x.MemoryGroup != nil {
+		return *x.MemoryGroup
+	}
+	return 0
+}
+
+func (x *Argument) GetOperand() []string {
+	if x != nil {
+		return x.Operand
+	}
+	return nil
+}
+
 var File_npuw_schema_release_proto protoreflect.FileDescriptor
 
 const file_npuw_schema_release_proto_rawDesc = "" +
@@ -522,16 +895,51 @@ const file_npuw_schema_release_proto_rawDesc = "" +
 	"\x04axis\x18\x01 \x01(\tR\x04axis\x12\x1a\n" +
 	"\bmultiple\x18\x02 \x01(\x04R\bmultiple\"=\n" +
 	"\aRelease\x122\n" +
-	"\bartifact\x18\x01 \x03(\v2\x16.npuw.release.ArtifactR\bartifact\"R\n" +
+	"\bartifact\x18\x01 \x03(\v2\x16.npuw.release.ArtifactR\bartifact\"l\n" +
 	"\bArtifact\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
 	"\x06recipe\x18\x02 \x01(\tR\x06recipe\x12\x16\n" +
-	"\x06output\x18\x03 \x01(\tR\x06output*5\n" +
+	"\x06output\x18\x03 \x01(\tR\x06output\x12\x18\n" +
+	"\akernels\x18\x04 \x01(\tR\akernels\"=\n" +
+	"\aKernels\x122\n" +
+	"\bcontract\x18\x01 \x03(\v2\x16.npuw.release.ContractR\bcontract\"\xce\x01\n" +
+	"\bContract\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
+	"\toperation\x18\x02 \x01(\tR\toperation\x12\x1a\n" +
+	"\bepilogue\x18\x03 \x01(\tR\bepilogue\x12\x16\n" +
+	"\x06kernel\x18\x04 \x01(\tR\x06kernel\x12(\n" +
+	"\x05shape\x18\x05 \x03(\v2\x12.npuw.release.SizeR\x05shape\x122\n" +
+	"\bargument\x18\x06 \x03(\v2\x16.npuw.release.ArgumentR\bargument\"J\n" +
+	"\x04Size\x12\x12\n" +
+	"\x04axis\x18\x01 \x01(\tR\x04axis\x12\x16\n" +
+	"\x06extent\x18\x02 \x01(\x04R\x06extent\x12\x16\n" +
+	"\x06padded\x18\x03 \x01(\x04R\x06padded\"\x98\x02\n" +
+	"\bArgument\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\rR\x05index\x12.\n" +
+	"\x04role\x18\x03 \x01(\x0e2\x1a.npuw.release.ArgumentRoleR\x04role\x123\n" +
+	"\x06format\x18\x04 \x01(\x0e2\x1b.npuw.release.ElementFormatR\x06format\x12\x12\n" +
+	"\x04axes\x18\x05 \x01(\tR\x04axes\x12\x16\n" +
+	"\x06layout\x18\x06 \x01(\tR\x06layout\x12&\n" +
+	"\fmemory_group\x18\a \x01(\rH\x00R\vmemoryGroup\x88\x01\x01\x12\x18\n" +
+	"\aoperand\x18\b \x03(\tR\aoperandB\x0f\n" +
+	"\r_memory_group*5\n" +
 	"\rElementFormat\x12\b\n" +
 	"\x04NONE\x10\x00\x12\a\n" +
 	"\x03F32\x10\x01\x12\a\n" +
 	"\x03F16\x10\x02\x12\b\n" +
-	"\x04BF16\x10\x03B\x17Z\x15npuw/schema/releasepbb\x06proto3"
+	"\x04BF16\x10\x03*c\n" +
+	"\fArgumentRole\x12\r\n" +
+	"\tROLE_NONE\x10\x00\x12\x0e\n" +
+	"\n" +
+	"ACTIVATION\x10\x01\x12\n" +
+	"\n" +
+	"\x06WEIGHT\x10\x02\x12\n" +
+	"\n" +
+	"\x06OUTPUT\x10\x03\x12\x10\n" +
+	"\fINSTRUCTIONS\x10\x04\x12\n" +
+	"\n" +
+	"\x06SCALAR\x10\x05B\x17Z\x15npuw/schema/releasepbb\x06proto3"
 
 var (
 	file_npuw_schema_release_proto_rawDescOnce sync.Once
@@ -545,28 +953,38 @@ func file_npuw_schema_release_proto_rawDescGZIP() []byte {
 	return file_npuw_schema_release_proto_rawDescData
 }
 
-var file_npuw_schema_release_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_npuw_schema_release_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_npuw_schema_release_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_npuw_schema_release_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_npuw_schema_release_proto_goTypes = []any{
 	(ElementFormat)(0), // 0: npuw.release.ElementFormat
-	(*Recipe)(nil),     // 1: npuw.release.Recipe
-	(*Operand)(nil),    // 2: npuw.release.Operand
-	(*Merge)(nil),      // 3: npuw.release.Merge
-	(*Pad)(nil),        // 4: npuw.release.Pad
-	(*Release)(nil),    // 5: npuw.release.Release
-	(*Artifact)(nil),   // 6: npuw.release.Artifact
+	(ArgumentRole)(0),  // 1: npuw.release.ArgumentRole
+	(*Recipe)(nil),     // 2: npuw.release.Recipe
+	(*Operand)(nil),    // 3: npuw.release.Operand
+	(*Merge)(nil),      // 4: npuw.release.Merge
+	(*Pad)(nil),        // 5: npuw.release.Pad
+	(*Release)(nil),    // 6: npuw.release.Release
+	(*Artifact)(nil),   // 7: npuw.release.Artifact
+	(*Kernels)(nil),    // 8: npuw.release.Kernels
+	(*Contract)(nil),   // 9: npuw.release.Contract
+	(*Size)(nil),       // 10: npuw.release.Size
+	(*Argument)(nil),   // 11: npuw.release.Argument
 }
 var file_npuw_schema_release_proto_depIdxs = []int32{
-	2, // 0: npuw.release.Recipe.operand:type_name -> npuw.release.Operand
-	0, // 1: npuw.release.Operand.format:type_name -> npuw.release.ElementFormat
-	3, // 2: npuw.release.Operand.merge:type_name -> npuw.release.Merge
-	4, // 3: npuw.release.Operand.pad:type_name -> npuw.release.Pad
-	6, // 4: npuw.release.Release.artifact:type_name -> npuw.release.Artifact
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	3,  // 0: npuw.release.Recipe.operand:type_name -> npuw.release.Operand
+	0,  // 1: npuw.release.Operand.format:type_name -> npuw.release.ElementFormat
+	4,  // 2: npuw.release.Operand.merge:type_name -> npuw.release.Merge
+	5,  // 3: npuw.release.Operand.pad:type_name -> npuw.release.Pad
+	7,  // 4: npuw.release.Release.artifact:type_name -> npuw.release.Artifact
+	9,  // 5: npuw.release.Kernels.contract:type_name -> npuw.release.Contract
+	10, // 6: npuw.release.Contract.shape:type_name -> npuw.release.Size
+	11, // 7: npuw.release.Contract.argument:type_name -> npuw.release.Argument
+	1,  // 8: npuw.release.Argument.role:type_name -> npuw.release.ArgumentRole
+	0,  // 9: npuw.release.Argument.format:type_name -> npuw.release.ElementFormat
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_npuw_schema_release_proto_init() }
@@ -574,13 +992,14 @@ func file_npuw_schema_release_proto_init() {
 	if File_npuw_schema_release_proto != nil {
 		return
 	}
+	file_npuw_schema_release_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_npuw_schema_release_proto_rawDesc), len(file_npuw_schema_release_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   6,
+			NumEnums:      2,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,20 +1,22 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"npuw/artifact"
 	"npuw/pipeline"
-	"npuw/pipeline/model"
-	"npuw/pipeline/model/families"
 	"npuw/pipeline/pack"
+	"npuw/pipeline/plan"
 	"npuw/pipeline/recipe"
-	"npuw/pipeline/source"
 )
+
+// maxJobs bounds the workers: each has buffers of its own.
+const maxJobs = 1024
 
 func packCommand() *cobra.Command {
 	var recipeName, output string
@@ -23,41 +25,61 @@ func packCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "pack SOURCE -o OUT.npuw",
 		Short: "Pack a model into an artifact",
-		Long: "Pack the weights of the model SOURCE as a recipe says, and verify the artifact. Without --recipe it is the default for the\n" +
-			"model's family; `npuw recipes` lists what is built in.",
-		Args:              cobra.ExactArgs(1),
+		Long: "Pack the weights of the model SOURCE as a recipe says, and verify the artifact. Without --recipe\n" +
+			"it is the default of the model's family; `npuw recipes` lists those that are built in.\n\n" +
+			"OUT.npuw appears, or is replaced, when all of it is there. After an error it is as it was.",
+		Example: "  npuw pack model.onnx -o model.npuw\n" +
+			"  npuw pack model.onnx --recipe whisper-encoder/f32 -o check.npuw\n" +
+			"  npuw pack model.onnx --recipe mine.txtpb -o model.npuw",
+		Args:              needs("SOURCE"),
 		ValidArgsFunction: completeFiles("onnx"),
 	}
 	f := c.Flags()
-	f.StringVarP(&recipeName, "recipe", "r", "", "a built-in recipe's name, or a file (.txtpb)")
-	f.StringVarP(&output, "output", "o", "", "the artifact to write")
-	f.IntVarP(&jobs, "jobs", "j", 0, "workers (0: one a processor); the bytes do not depend on it")
-	f.BoolVarP(&quiet, "quiet", "q", false, "no progress, no report")
-	f.BoolVar(&sync, "sync", true, "return when the file is on the disk; false for scratch work")
+	addRecipeFlag(c, &recipeName)
+	f.StringVarP(&output, "output", "o", "", "the artifact to write: `OUT.npuw`")
+	f.IntVarP(&jobs, "jobs", "j", 0, "work with `N` workers (default: one a processor); the bytes do not depend on it")
+	f.BoolVarP(&quiet, "quiet", "q", false, "print nothing but errors")
+	f.BoolVar(&sync, "sync", true, "wait until the file is on the disk; --sync=false is for scratch work")
 	_ = c.MarkFlagRequired("output")
-	_ = c.RegisterFlagCompletionFunc("recipe", completeRecipes)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		b, err := pipeline.Prepare(args[0], recipeName)
+		if jobs < 0 || jobs > maxJobs {
+			return callErrorf("--jobs %d: 1 to %d was expected, or 0 for one a processor", jobs, maxJobs)
+		}
+		b, err := prepare(args[0], recipeName)
 		if err != nil {
 			return err
 		}
 		defer b.Close()
-		p := newProgress(cmd.ErrOrStderr(), output, b.Plan.OperandBytes(), quiet)
-		err = b.Pack(cmd.Context(), output, pack.Options{Jobs: jobs, NoSync: !sync, Progress: p.add})
+		if err := checkOutput(output, inputs(b, recipeName)...); err != nil {
+			return err
+		}
+		p := &progress{}
+		if !quiet {
+			p = newProgress(cmd.ErrOrStderr(), output, b.Plan.OperandBytes())
+		}
+		ctx, stop := interruptible(cmd)
+		defer stop()
+		err = b.Pack(ctx, output, pack.Options{Jobs: jobs, NoSync: !sync, Progress: p.add})
 		p.done()
 		if err != nil {
 			return err
 		}
+		stop() // the artifact is there: from now on an interrupt ends the command at once
 		if err := pipeline.Verify(output); err != nil {
+			os.Remove(output) // nobody is to use it
 			return fmt.Errorf("the artifact just written does not verify: %w", err)
 		}
 		if !quiet {
-			fmt.Fprintf(cmd.OutOrStdout(), "%s: %d operands in %d segments, %d bytes of data, verified (%s)\n",
-				output, len(b.Plan.Operands), len(b.Plan.Index.Segments), b.Plan.DataBytes(), b.Recipe.Name)
+			report(cmd.OutOrStdout(), output, b.Plan)
 		}
 		return nil
 	}
 	return c
+}
+
+func addRecipeFlag(c *cobra.Command, name *string) {
+	c.Flags().StringVarP(name, "recipe", "r", "", "the `RECIPE`: a built-in one's name, or a file that ends in .txtpb (default: the family's)")
+	_ = c.RegisterFlagCompletionFunc("recipe", completeRecipes)
 }
 
 func completeRecipes(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
@@ -68,162 +90,143 @@ func completeRecipes(*cobra.Command, []string, string) ([]cobra.Completion, cobr
 	return names, cobra.ShellCompDirectiveDefault
 }
 
+// prepare plans the artifact of a model. The name of a recipe that there is not is an error of the call.
+func prepare(path, recipeName string) (*pipeline.Build, error) {
+	if recipeName != "" && !recipe.IsPath(recipeName) {
+		if _, err := recipe.Builtin(recipeName); err != nil {
+			if _, missing := os.Stat(recipeName); missing == nil {
+				err = fmt.Errorf("%w; if the file is meant, its name must end in .txtpb", err)
+			}
+			return nil, &callError{err}
+		}
+	}
+	return pipeline.Prepare(path, recipeName)
+}
+
+// inputs are the files that a build reads.
+func inputs(b *pipeline.Build, recipeName string) []string {
+	var paths []string
+	for _, f := range b.Catalogue.Files {
+		paths = append(paths, f.Path)
+	}
+	if recipe.IsPath(recipeName) {
+		paths = append(paths, recipeName)
+	}
+	return paths
+}
+
+// report says what has been written, and what encoding it cost.
+func report(w io.Writer, path string, p *plan.Plan) {
+	fmt.Fprintf(w, "%s: %d operands in %d segments, %d bytes of data, verified (%s)\n",
+		path, len(p.Operands), len(p.Index.Segments), p.DataBytes(), p.Index.Producer.Recipe)
+	var worst *artifact.Operand
+	notFinite := uint64(0)
+	for i := range p.Index.Operands {
+		o := &p.Index.Operands[i]
+		if worst == nil || o.Statistics.RelativeL2() > worst.Statistics.RelativeL2() {
+			worst = o
+		}
+		notFinite += o.Statistics.NonFinite
+	}
+	if worst != nil && worst.Statistics.RelativeL2() > 0 {
+		fmt.Fprintf(w, "largest relative L2 error: %.3g, of %s\n", worst.Statistics.RelativeL2(), worst.Name)
+	}
+	if notFinite > 0 {
+		fmt.Fprintf(w, "%d values are not finite, as the recipe allows\n", notFinite)
+	}
+}
+
 func planCommand() *cobra.Command {
 	var recipeName string
 	var asJSON bool
 	c := &cobra.Command{
-		Use:               "plan SOURCE",
-		Short:             "Show the artifact that pack would write",
-		Args:              cobra.ExactArgs(1),
+		Use:   "plan SOURCE",
+		Short: "Show the artifact that pack would write",
+		Long: "Show the artifact that `npuw pack` would write: every operand's format, layout, place and size. Reads no weight\n" +
+			"and writes nothing.",
+		Example:           "  npuw plan model.onnx --recipe whisper-encoder/npu1-rowmajor",
+		Args:              needs("SOURCE"),
 		ValidArgsFunction: completeFiles("onnx"),
 	}
-	c.Flags().StringVarP(&recipeName, "recipe", "r", "", "a built-in recipe's name, or a file (.txtpb)")
+	addRecipeFlag(c, &recipeName)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	_ = c.RegisterFlagCompletionFunc("recipe", completeRecipes)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		b, err := pipeline.Prepare(args[0], recipeName)
+		b, err := prepare(args[0], recipeName)
 		if err != nil {
 			return err
 		}
 		defer b.Close()
 		if asJSON {
-			return printJSON(cmd.OutOrStdout(), b.Plan.Index.List(false))
+			return printJSON(cmd.OutOrStdout(), planListing{b.Catalogue.Path, b.Plan.PageBytes, b.Plan.DataBytes(), b.Plan.Index.List(false)})
 		}
 		return b.Plan.Print(cmd.OutOrStdout())
 	}
 	return c
 }
 
-func sourcesCommand() *cobra.Command {
-	var asJSON bool
-	c := &cobra.Command{
-		Use:               "sources FILE",
-		Short:             "List what a model file holds, with canonical names where its family is known",
-		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: completeFiles("onnx"),
-	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.RunE = func(cmd *cobra.Command, args []string) error {
-		catalogue, m, err := families.Open(args[0])
-		if err != nil {
-			return err
-		}
-		defer catalogue.Close()
-		if asJSON {
-			return printJSON(cmd.OutOrStdout(), listSource(catalogue, m))
-		}
-		return printSource(cmd.OutOrStdout(), catalogue, m)
-	}
-	return c
-}
-
-// sourceListing is what `npuw sources --json` prints.
-type sourceListing struct {
-	Path       string             `json:"path"`
-	Kind       string             `json:"kind"`
-	Family     string             `json:"family,omitempty"`
-	Attributes map[string]any     `json:"attributes,omitempty"`
-	Tensors    []tensorListing    `json:"tensors"`
-	Parameters []parameterListing `json:"parameters,omitempty"`
-}
-
-type tensorListing struct {
-	Name   string   `json:"name"`
-	Type   string   `json:"type"`
-	Shape  []uint64 `json:"shape"`
-	File   string   `json:"file"`
-	Offset int64    `json:"offset"` // -1: decoded, not in the file as such
-	Bytes  int64    `json:"bytes"`
-}
-
-type parameterListing struct {
-	Name   string   `json:"name"`
-	Axes   string   `json:"axes"`
-	Shape  []uint64 `json:"shape"`
-	Tensor string   `json:"tensor"`
-	Perm   []int    `json:"perm"`
-	Origin string   `json:"origin"`
-}
-
-func listSource(c *source.Catalogue, m *model.Model) sourceListing {
-	l := sourceListing{Path: c.Path, Kind: c.Kind, Tensors: []tensorListing{}}
-	for _, t := range c.Tensors {
-		e := tensorListing{t.Name, t.Type.String(), append([]uint64{}, t.Shape...), c.Files[t.Data.File].Path, t.Data.Offset, t.Data.Size}
-		if t.Data.Inline != nil {
-			e.Offset, e.Bytes = -1, int64(len(t.Data.Inline))
-		}
-		l.Tensors = append(l.Tensors, e)
-	}
-	if m == nil {
-		return l
-	}
-	l.Family, l.Attributes = m.Family, map[string]any{}
-	for _, a := range m.Attributes {
-		l.Attributes[a.Name] = attributeValue(a)
-	}
-	for _, p := range m.Parameters {
-		l.Parameters = append(l.Parameters, parameterListing{p.Name, p.Axes, p.Shape, p.Tensor.Name, p.Perm, p.Origin})
-	}
-	return l
-}
-
-func attributeValue(a model.Attribute) any {
-	if a.IsReal {
-		return a.Real
-	}
-	return a.Int
-}
-
-func printSource(w io.Writer, c *source.Catalogue, m *model.Model) error {
-	fmt.Fprintf(w, "%s: %s, %d tensors\n", c.Path, c.Kind, len(c.Tensors))
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	if m == nil {
-		fmt.Fprintln(w, "no family of models that npuw knows")
-		for _, x := range listSource(c, nil).Tensors {
-			fmt.Fprintf(t, "%s\t%s\t%v\t%d bytes at %d of %s\n", x.Name, x.Type, x.Shape, x.Bytes, x.Offset, x.File)
-		}
-		return t.Flush()
-	}
-	fmt.Fprintf(w, "%s:", m.Family)
-	for _, a := range m.Attributes {
-		fmt.Fprintf(w, " %s=%v", a.Name, attributeValue(a))
-	}
-	fmt.Fprintln(w)
-	for _, p := range m.Parameters {
-		fmt.Fprintf(t, "%s\t%s %v\t%v\t%s %v\t%s\n", p.Name, p.Axes, p.Shape, p.Tensor.Type, p.Tensor.Name, p.Tensor.Shape, p.Origin)
-	}
-	return t.Flush()
+// planListing is what `npuw plan --json` prints.
+type planListing struct {
+	Source    string `json:"source"`
+	PageBytes uint64 `json:"page_bytes"`
+	DataBytes uint64 `json:"data_bytes"` // of all segments
+	artifact.Listing
 }
 
 func recipesCommand() *cobra.Command {
 	var name string
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "recipes",
 		Short: "List the built-in recipes, or print one to begin your own from",
-		Args:  cobra.NoArgs,
+		Long: "List the built-in recipes, the default of a family of models first. --print prints the text of one, with comments that\n" +
+			"explain it: change it, give it another name, and pack with --recipe FILE.txtpb.",
+		Example: "  npuw recipes --print whisper-encoder/npu1-tiled > mine.txtpb",
+		Args:    needs(),
 	}
-	c.Flags().StringVar(&name, "print", "", "print the text of this recipe")
+	c.Flags().StringVar(&name, "print", "", "print the text of the recipe `NAME`")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.MarkFlagsMutuallyExclusive("print", "json")
 	_ = c.RegisterFlagCompletionFunc("print", completeRecipes)
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		if name != "" {
+		if cmd.Flags().Changed("print") {
 			text, err := recipe.BuiltinText(name)
-			if err == nil {
-				_, err = cmd.OutOrStdout().Write(text)
+			if err != nil {
+				return &callError{err}
 			}
+			_, err = cmd.OutOrStdout().Write(text)
 			return err
 		}
+		list := listRecipes()
+		if asJSON {
+			return printJSON(cmd.OutOrStdout(), list)
+		}
 		t := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-		for _, r := range recipe.Builtins() {
-			fmt.Fprintf(t, "%s\t%s\n", r.Name, r.Description)
+		for _, r := range list {
+			note := ""
+			if r.Default {
+				note = " (the default)"
+			}
+			fmt.Fprintf(t, "%s\t%s%s\n", r.Name, r.Description, note)
 		}
 		return t.Flush()
 	}
 	return c
 }
 
-func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
+// recipeListing is a recipe in what `npuw recipes --json` prints.
+type recipeListing struct {
+	Name        string `json:"name"`
+	Family      string `json:"family"`
+	Description string `json:"description"`
+	PageBytes   uint64 `json:"page_bytes"`
+	Default     bool   `json:"default"` // of its family
+}
+
+func listRecipes() []recipeListing {
+	var list []recipeListing
+	for _, r := range recipe.Builtins() {
+		d, err := recipe.Default(r.Family)
+		list = append(list, recipeListing{r.Name, r.Family, r.Description, r.PageBytes, err == nil && d.Name == r.Name})
+	}
+	return list
 }

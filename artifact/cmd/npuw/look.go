@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"npuw/artifact"
+	"npuw/pipeline"
 )
 
 func inspectCommand() *cobra.Command {
@@ -18,13 +19,18 @@ func inspectCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "inspect FILE.npuw",
 		Short: "Show header, segments, operands with their error, parameters and model of an artifact",
-		Long: "Show what an artifact says about itself. Header and index are checked, the data is not: `npuw verify` does that.\n" +
+		Long: "Show what an artifact says about itself. Header and index are checked, the data is not: `npuw verify`\n" +
+			"does that. Segments have their offset in the file, operands theirs in the segment (+). An operand's\n" +
+			"error is what encoding it cost: the largest absolute error, and the error's L2 norm relative to that of the\n" +
+			"source. --json has more figures.\n\n" +
 			"--hex draws the bytes of header and index instead, each part with its name.",
-		Args:              cobra.ExactArgs(1),
+		Example:           "  npuw inspect model.npuw\n  npuw inspect --json model.npuw | jq '.operands[] | {name, layout}'",
+		Args:              needs("FILE.npuw"),
 		ValidArgsFunction: completeFiles("npuw"),
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().BoolVar(&hex, "hex", false, "draw the bytes of header and index")
+	c.MarkFlagsMutuallyExclusive("json", "hex")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		out := cmd.OutOrStdout()
 		if hex {
@@ -36,13 +42,14 @@ func inspectCommand() *cobra.Command {
 		}
 		defer a.Close()
 		if asJSON {
-			return printJSON(out, inspectListing{listHeader(&a.Header), a.Index.List(true)})
+			return printJSON(out, listArtifact(a))
 		}
 		return printArtifact(out, a)
 	}
 	return c
 }
 
+// inspectListing is what `npuw inspect --json` prints. Its JSON is an interface: fields are added, never changed.
 type inspectListing struct {
 	Header headerListing `json:"header"`
 	artifact.Listing
@@ -56,13 +63,14 @@ type headerListing struct {
 	PageBytes        uint64 `json:"page_bytes"`
 	IndexOffset      uint64 `json:"index_offset"`
 	IndexBytes       uint64 `json:"index_bytes"`
-	Digest           string `json:"xxh3_128"`
+	Digest           string `json:"xxh3_128"` // of the header: it names the content of the whole file
 }
 
-func listHeader(h *artifact.Header) headerListing {
-	return headerListing{
+func listArtifact(a *artifact.File) inspectListing {
+	h := &a.Header
+	return inspectListing{headerListing{
 		artifact.Version, h.RequiredFeatures, h.OptionalFeatures, h.FileBytes, h.PageBytes, h.IndexOffset, h.IndexBytes, h.Digest.String(),
-	}
+	}, a.Index.List(true)}
 }
 
 func printArtifact(w io.Writer, a *artifact.File) error {
@@ -70,42 +78,44 @@ func printArtifact(w io.Writer, a *artifact.File) error {
 	fmt.Fprintf(w, "%s: .npuw version %d, %d bytes, pages of %d, index of %d bytes at %d\ncontent   %v\n",
 		a.Path, artifact.Version, h.FileBytes, h.PageBytes, h.IndexBytes, h.IndexOffset, h.Digest)
 	a.Index.PrintModel(w)
-	fmt.Fprintf(w, "\n")
+	fmt.Fprintln(w)
 	if err := a.Index.PrintOperands(w, true); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "\n")
+	fmt.Fprintln(w)
 	return a.Index.PrintParameters(w)
 }
 
 func verifyCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use:               "verify FILE.npuw...",
-		Short:             "Check every byte of artifacts",
-		Args:              cobra.MinimumNArgs(1),
+		Use:   "verify FILE.npuw...",
+		Short: "Check every byte of artifacts",
+		Long: "Check every byte of artifacts: header, index, the digest of each segment, padding, and the zeros between. Prints \"FILE: ok\"\n" +
+			"for each that is sound, and the first fault of each other, with its offset in bytes; then the exit status is 1.",
+		Example:           "  npuw verify dist/*.npuw",
+		Args:              needs("FILE.npuw..."),
 		ValidArgsFunction: completeFiles("npuw"),
 	}
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		var faults []error
+		faulty := 0
 		for _, path := range args {
-			if err := verify(path); err != nil {
-				faults = append(faults, err)
-				continue
+			err := pipeline.Verify(path)
+			switch {
+			case err == nil:
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n", path)
+			case len(args) == 1:
+				return err
+			default:
+				faulty++
+				fmt.Fprintf(cmd.ErrOrStderr(), "npuw: %v\n", err)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n", path)
 		}
-		return errors.Join(faults...)
+		if faulty > 0 {
+			return fmt.Errorf("%d of %d files are not sound artifacts", faulty, len(args))
+		}
+		return nil
 	}
 	return c
-}
-
-func verify(path string) error {
-	a, err := artifact.Open(path)
-	if err != nil {
-		return err
-	}
-	defer a.Close()
-	return a.Verify()
 }
 
 func extractCommand() *cobra.Command {
@@ -114,9 +124,11 @@ func extractCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "extract FILE.npuw NAME",
 		Short: "Write the values of a parameter or an operand",
-		Long: "Write the logical values (no padding, no tiles) of a parameter, row-major in its own shape, or of an operand, row-major in the order of its\n" +
-			"axes. A name that both have means the parameter, unless --operand is given. All numbers are little-endian.",
-		Args: cobra.ExactArgs(2),
+		Long: "Write the logical values (no padding, no tiles) of a parameter, row-major in its own shape, which is PyTorch's,\n" +
+			"or of an operand, row-major in the order of its axes. A name that both have means the parameter, unless\n" +
+			"--operand is given. Numbers are little-endian; there is no header.",
+		Example: "  npuw extract model.npuw encoder.conv1.weight -o values.f32",
+		Args:    needs("FILE.npuw", "NAME"),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			if len(args) == 0 {
 				return []cobra.Completion{"npuw"}, cobra.ShellCompDirectiveFilterFileExt
@@ -124,13 +136,17 @@ func extractCommand() *cobra.Command {
 			return completeNames(args[0]), cobra.ShellCompDirectiveNoFileComp
 		},
 	}
-	c.Flags().StringVar(&format, "format", "f32", "f32, or raw: as encoded in the artifact")
-	c.Flags().StringVarP(&output, "output", "o", "", "file to write (default: standard output)")
-	c.Flags().BoolVar(&operand, "operand", false, "NAME is an operand")
+	c.Flags().StringVar(&format, "format", "f32", "element `FORMAT` to write: f32, or raw: as the artifact has them")
+	c.Flags().StringVarP(&output, "output", "o", "", "write to the file `OUT` (default: standard output)")
+	c.Flags().BoolVar(&operand, "operand", false, "NAME is an operand's")
 	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]cobra.Completion{"f32", "raw"}, cobra.ShellCompDirectiveNoFileComp))
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		if format != "f32" && format != "raw" {
-			return fmt.Errorf("--format %q: f32 or raw was expected", format)
+		toFile := cmd.Flags().Changed("output")
+		switch {
+		case format != "f32" && format != "raw":
+			return callErrorf("--format %q: f32 or raw was expected", format)
+		case !toFile && isTerminal(cmd.OutOrStdout()):
+			return callErrorf("the values are no text; name a file with -o, or pipe them into a program")
 		}
 		a, err := artifact.Open(args[0])
 		if err != nil {
@@ -145,21 +161,55 @@ func extractCommand() *cobra.Command {
 		if format == "raw" {
 			write = values.WriteRaw
 		}
-		if output == "" {
+		if !toFile {
 			w := bufio.NewWriter(cmd.OutOrStdout())
 			return errors.Join(write(w), w.Flush())
 		}
-		return writeFile(output, write)
+		if err := checkOutput(output, args[0]); err != nil {
+			return err
+		}
+		ctx, stop := interruptible(cmd)
+		defer stop()
+		return writeFile(output, func(w io.Writer) error { return write(&stoppable{ctx, w}) })
 	}
 	return c
 }
 
 // find gives the values of a parameter, or of an operand.
 func find(a *artifact.File, name string, operand bool) (*artifact.Values, error) {
-	if !operand && a.Parameter(name) >= 0 {
+	switch {
+	case a.Parameter(name) >= 0 && !operand:
 		return a.ParameterValues(name)
+	case a.Operand(name) != nil:
+		return a.OperandValues(name)
 	}
-	return a.OperandValues(name)
+	what, names := "parameter or operand", allNames(a)
+	if operand {
+		what, names = "operand", operandNames(a)
+	}
+	advice := fmt.Sprintf("`npuw inspect %s` lists what there is", a.Path)
+	if like := near(name, names); len(like) > 0 {
+		advice = "near: " + strings.Join(like, ", ")
+	}
+	return nil, fmt.Errorf("%s: no %s is named %q; %s", a.Path, what, name, advice)
+}
+
+func operandNames(a *artifact.File) []string {
+	var names []string
+	for i := range a.Index.Operands {
+		names = append(names, a.Index.Operands[i].Name)
+	}
+	return names
+}
+
+// allNames gives the names of parameters, then of operands that are not named like a parameter.
+func allNames(a *artifact.File) []string {
+	var names []string
+	for _, p := range a.Index.Parameters {
+		names = append(names, p.Name)
+	}
+	isParameter := func(name string) bool { return a.Parameter(name) >= 0 }
+	return append(names, slices.DeleteFunc(operandNames(a), isParameter)...)
 }
 
 func completeNames(path string) []cobra.Completion {
@@ -168,31 +218,5 @@ func completeNames(path string) []cobra.Completion {
 		return nil
 	}
 	defer a.Close()
-	var names []cobra.Completion
-	for _, p := range a.Index.Parameters {
-		names = append(names, p.Name)
-	}
-	for _, o := range a.Index.Operands {
-		if a.Parameter(o.Name) < 0 {
-			names = append(names, o.Name)
-		}
-	}
-	return names
-}
-
-// writeFile puts what write writes at path when all of it is there, or nothing.
-func writeFile(path string, write func(io.Writer) error) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".npuw-extract-*")
-	if err != nil {
-		return err
-	}
-	w := bufio.NewWriter(f)
-	err = errors.Join(write(w), w.Flush(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
+	return allNames(a)
 }

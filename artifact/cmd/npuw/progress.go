@@ -3,14 +3,14 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"sync"
+	"time"
 
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 )
 
-// progress shows how far a long piece of work is: a bar on a terminal, a line for each tenth in a log.
+// progress shows how far a long piece of work is: a bar on a terminal; in a log a line for each tenth, but none in the first second
+// and one a second at most.
 type progress struct {
 	bar *progressbar.ProgressBar
 
@@ -19,19 +19,17 @@ type progress struct {
 	what       string
 	bytes, all int64
 	tenths     int64
+	last       time.Time // when the last line was written
 }
 
-func newProgress(w io.Writer, what string, all int64, quiet bool) *progress {
-	p := &progress{what: what, all: all}
-	if f, ok := w.(*os.File); quiet {
-		return p
-	} else if ok && term.IsTerminal(int(f.Fd())) {
-		p.bar = progressbar.NewOptions64(all, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
-			progressbar.OptionShowBytes(true), progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(50_000_000))
-		return p
+// newProgress shows the progress of work on all bytes, which is called what. Its zero value shows nothing.
+func newProgress(w io.Writer, what string, all int64) *progress {
+	if isTerminal(w) {
+		return &progress{bar: progressbar.NewOptions64(all, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
+			progressbar.OptionShowBytes(true), progressbar.OptionShowTotalBytes(true), progressbar.OptionUseIECUnits(true),
+			progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))}
 	}
-	p.log = w
-	return p
+	return &progress{log: w, what: what, all: all, last: time.Now()}
 }
 
 // add counts n more bytes, from any goroutine.
@@ -45,12 +43,13 @@ func (p *progress) add(n int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.bytes += n
-	if tenths := 10 * p.bytes / max(p.all, 1); tenths > p.tenths {
-		p.tenths = tenths
+	if tenths := 10 * p.bytes / max(p.all, 1); tenths > p.tenths && time.Since(p.last) >= time.Second {
+		p.tenths, p.last = tenths, time.Now()
 		fmt.Fprintf(p.log, "%s: %d%%\n", p.what, 10*tenths)
 	}
 }
 
+// done takes a bar away.
 func (p *progress) done() {
 	if p.bar != nil {
 		_ = p.bar.Finish()

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"npuw": main})
+}
+
+// TestScripts runs the command line as people do. $MODELS is the folder of the models in testdata.
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	folder, err := filepath.Abs(testdata)
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("MODELS", folder)
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // under -race every program would sleep a second before it ends
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"status": status, "damage": damage, "cut": cut, "size": size, "holds": holds, "keys": keys, "unknown": unknown,
+		},
+	})
+}
+
+// status N COMMAND ARGS... runs a command and wants exit status N.
+func status(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	if neg || err != nil {
+		ts.Fatalf("usage: status N COMMAND ARGS...")
+	}
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+}
+
+// damage FILE OFFSET [HEX] flips a bit of the byte at an offset of a file, counted from its end where it is negative, or puts the
+// given bytes there.
+func damage(ts *testscript.TestScript, _ bool, args []string) {
+	b, at := fileAndNumber(ts, args)
+	if at < 0 {
+		at += len(b)
+	}
+	if len(args) > 2 {
+		with, err := hex.DecodeString(args[2])
+		ts.Check(err)
+		copy(b[at:], with)
+	} else {
+		b[at] ^= 4
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o666))
+}
+
+// cut FILE N leaves the first N bytes of a file, or all but the last -N.
+func cut(ts *testscript.TestScript, _ bool, args []string) {
+	b, n := fileAndNumber(ts, args)
+	if n < 0 {
+		n += len(b)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b[:n], 0o666))
+}
+
+// size FILE N wants a file of N bytes.
+func size(ts *testscript.TestScript, _ bool, args []string) {
+	if b, n := fileAndNumber(ts, args); len(b) != n {
+		ts.Fatalf("%s has %d bytes, want %d", args[0], len(b), n)
+	}
+}
+
+func fileAndNumber(ts *testscript.TestScript, args []string) ([]byte, int) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: COMMAND FILE NUMBER")
+	}
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	b, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	return b, n
+}
+
+// holds FOLDER NAMES... wants a folder to hold files of these names and nothing else, hidden or not.
+func holds(ts *testscript.TestScript, _ bool, args []string) {
+	entries, err := os.ReadDir(ts.MkAbs(args[0]))
+	ts.Check(err)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if want := slices.Sorted(slices.Values(args[1:])); !slices.Equal(names, want) {
+		ts.Fatalf("%s holds %q, want %q", args[0], names, want)
+	}
+}
+
+// keys FILE prints the paths of all members of the JSON in a file ("operands[].axes[].name"), sorted.
+func keys(ts *testscript.TestScript, _ bool, args []string) {
+	var v any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &v))
+	paths := map[string]bool{}
+	var walk func(path string, v any)
+	walk = func(path string, v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			for key, member := range v {
+				walk(strings.TrimPrefix(path+"."+key, "."), member)
+			}
+		case []any:
+			for _, element := range v {
+				walk(path+"[]", element)
+			}
+		default:
+			paths[path] = true
+		}
+	}
+	walk("", v)
+	for _, path := range slices.Sorted(maps.Keys(paths)) {
+		fmt.Fprintln(ts.Stdout(), path)
+	}
+}
+
+// unknown FILE writes an ONNX model that is of no known family: y = x + w.
+func unknown(ts *testscript.TestScript, _ bool, args []string) {
+	number := func(field protowire.Number, v uint64) []byte {
+		return protowire.AppendVarint(protowire.AppendTag(nil, field, protowire.VarintType), v)
+	}
+	text := func(field protowire.Number, v string) []byte {
+		return protowire.AppendString(protowire.AppendTag(nil, field, protowire.BytesType), v)
+	}
+	message := func(field protowire.Number, parts ...[]byte) []byte {
+		return text(field, string(slices.Concat(parts...)))
+	}
+	model := slices.Concat(
+		number(1, 8), // ir_version
+		message(7, // graph
+			message(1, text(1, "x"), text(1, "w"), text(2, "y"), text(4, "Add")),
+			message(5, number(1, 2), number(2, 1), text(8, "w\x1b[31m"), text(9, "\x00\x00\x80\x3f\x00\x00\x00\x40")),
+			message(5, number(1, 3), number(1, 1), number(2, 10), text(8, "half"), number(5, 0x3c00), number(5, 0x4000), number(5, 0x4200)),
+			message(11, text(1, "x")),
+			message(12, text(1, "y"))),
+		message(8, number(2, 17))) // opset_import
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), model, 0o666))
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestNear(t *testing.T) {
+	t.Parallel()
+	names := []string{"encoder.conv1.weight", "encoder.conv1.bias", "encoder.embed_positions.weight"}
+	for i := range 3 {
+		for _, what := range []string{"q_proj.weight", "q_proj.bias", "k_proj.weight", "fc1.weight"} {
+			names = append(names, fmt.Sprintf("encoder.layers.%d.%s", i, what))
+		}
+	}
+	for _, test := range []struct{ wanted, want string }{
+		{"encoder.conv1.weigth", "encoder.conv1.weight"},
+		{"conv1.weight", "encoder.conv1.weight"},
+		{"conv1", "encoder.conv1.weight encoder.conv1.bias"},
+		{"model.encoder.conv1.bias", "encoder.conv1.bias"},
+		{"encoder.layers.1.q_pro.weight", "encoder.layers.1.q_proj.weight encoder.layers.0.q_proj.weight encoder.layers.1.k_proj.weight"},
+		{"fc1.weight", "encoder.layers.0.fc1.weight encoder.layers.1.fc1.weight encoder.layers.2.fc1.weight"},
+		{"embeddings", ""},
+		{"", ""},
+		{strings.Repeat("encoder.", 1000), ""},
+	} {
+		if got := strings.Join(near(test.wanted, names), " "); got != test.want {
+			t.Errorf("near(%.100q): %s, want %s", test.wanted, got, test.want)
+		}
+	}
+	if got := near("encoder", nil); got != nil {
+		t.Errorf("near of no names: %q", got)
+	}
+}
+
+func TestDistance(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		a, b string
+		want int
+	}{
+		{"", "", 0},
+		{"", "abc", 3},
+		{"abc", "abc", 0},
+		{"abc", "ac", 1},
+		{"abc", "axc", 1},
+		{"kitten", "sitting", 3},
+	} {
+		if got := []int{distance(test.a, test.b), distance(test.b, test.a)}; !slices.Equal(got, []int{test.want, test.want}) {
+			t.Errorf("distance of %q and %q: %v, want %d", test.a, test.b, got, test.want)
+		}
+	}
+}

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"npuw/runtime/device"
+	"npuw/runtime/whisper"
+)
+
+// runListing is what `npuw run --json` prints. Its JSON is an interface: fields are added, never changed.
+type runListing struct {
+	Artifact    string         `json:"artifact"`
+	Load        loadListing    `json:"load"`
+	Activations string         `json:"activations"`
+	Shape       [2]uint64      `json:"shape"`   // of the output
+	Seconds     float64        `json:"seconds"` // of the run, without loading
+	Comparison  *comparison    `json:"comparison,omitempty"`
+	Kinds       []usageListing `json:"kinds,omitempty"`
+	Steps       []usageListing `json:"steps,omitempty"`
+}
+
+type loadListing struct {
+	Device   string           `json:"device"`
+	Checked  bool             `json:"digests_checked"`
+	Seconds  float64          `json:"seconds"`
+	Segments []segmentListing `json:"segments"`
+}
+
+type segmentListing struct {
+	Name   string `json:"name"`
+	Bytes  uint64 `json:"bytes"`
+	Mapped bool   `json:"mapped"`
+	Why    string `json:"why_copied,omitempty"`
+}
+
+func listLoad(r *device.Report) loadListing {
+	l := loadListing{Device: r.Device, Checked: r.Checked, Seconds: r.Elapsed.Seconds(), Segments: []segmentListing{}}
+	for _, s := range r.Segments {
+		l.Segments = append(l.Segments, segmentListing{s.Name, s.Bytes, s.Mapped, s.Why})
+	}
+	return l
+}
+
+// comparison is how far a result is from what was expected. Where either has a NaN or an infinity, the errors are missing and it has not
+// passed.
+type comparison struct {
+	Cosine           *float64 `json:"cosine"`
+	MaxAbsoluteError *float64 `json:"max_absolute_error"`
+	// MaxRelativeError is the largest error divided by the value expected, those of 0 left out.
+	MaxRelativeError *float64 `json:"max_relative_error"`
+	Tolerance        float64  `json:"tolerance"`
+	Passed           bool     `json:"passed"`
+}
+
+func compare(got, want []float32, tolerance float64) *comparison {
+	c := &comparison{Tolerance: tolerance}
+	var absolute, relative, gg, gw, ww float64
+	for i := range want {
+		g, w := float64(got[i]), float64(want[i])
+		d := math.Abs(g - w)
+		if math.IsNaN(d) || math.IsInf(d, 0) {
+			return c
+		}
+		gg, gw, ww = gg+g*g, gw+g*w, ww+w*w
+		absolute = max(absolute, d)
+		if w != 0 {
+			relative = max(relative, d/math.Abs(w))
+		}
+	}
+	cosine := 1.0 // of two vectors of zeros
+	if gg != ww || gg != 0 {
+		cosine = gw / math.Sqrt(max(gg*ww, math.SmallestNonzeroFloat64))
+	}
+	c.Cosine, c.MaxAbsoluteError, c.MaxRelativeError = &cosine, &absolute, &relative
+	c.Passed = absolute <= tolerance
+	return c
+}
+
+func (c *comparison) worst() string {
+	if c.MaxAbsoluteError == nil {
+		return "not a number"
+	}
+	return fmt.Sprintf("%.3g", *c.MaxAbsoluteError)
+}
+
+// usage is what runs of one kind took.
+type usage struct {
+	name         string
+	runs         int
+	seconds      float64
+	bytes, flops uint64
+}
+
+type usageListing struct {
+	Name    string  `json:"name"`
+	Runs    int     `json:"runs"`
+	Seconds float64 `json:"seconds"`
+	Share   float64 `json:"share"`
+	Bytes   uint64  `json:"bytes"`
+	GFlops  float64 `json:"gflops,omitempty"` // a second
+}
+
+// profile adds up runs, by kind of kernel and by step.
+type profile struct {
+	count       int
+	kinds, runs []usage
+}
+
+func (p *profile) add(s *whisper.Step) {
+	p.count++
+	kind := string(s.Kernel.Operation)
+	if s.Kernel.Epilogue != "" {
+		kind += " + " + string(s.Kernel.Epilogue)
+	}
+	p.kinds = addUsage(p.kinds, kind, s)
+	p.runs = addUsage(p.runs, anyNumber(s.Name), s)
+}
+
+// anyNumber puts a star for each number between dots: layers and heads go together.
+func anyNumber(name string) string {
+	parts := strings.Split(name, ".")
+	for i, s := range parts {
+		if _, err := strconv.ParseUint(s, 10, 64); err == nil {
+			parts[i] = "*"
+		}
+	}
+	return strings.Join(parts, ".")
+}
+
+func addUsage(list []usage, name string, s *whisper.Step) []usage {
+	i := slices.IndexFunc(list, func(u usage) bool { return u.name == name })
+	if i < 0 {
+		i, list = len(list), append(list, usage{name: name})
+	}
+	u := &list[i]
+	u.runs++
+	u.seconds += s.Elapsed.Seconds()
+	u.bytes += s.Bytes
+	u.flops += s.Flops
+	return list
+}
+
+// list gives kinds by time, and steps in the order of their first run.
+func (p *profile) list() (kinds, steps []usageListing) {
+	kinds = listUsage(p.kinds)
+	slices.SortStableFunc(kinds, func(a, b usageListing) int {
+		switch {
+		case a.Seconds > b.Seconds:
+			return -1
+		case a.Seconds < b.Seconds:
+			return 1
+		}
+		return 0
+	})
+	return kinds, listUsage(p.runs)
+}
+
+func listUsage(list []usage) []usageListing {
+	total := 0.0
+	for _, u := range list {
+		total += u.seconds
+	}
+	var out []usageListing
+	for _, u := range list {
+		l := usageListing{Name: u.name, Runs: u.runs, Seconds: u.seconds, Bytes: u.bytes}
+		if total > 0 && u.seconds > 0 {
+			l.Share, l.GFlops = u.seconds/total, float64(u.flops)/u.seconds/1e9
+		}
+		out = append(out, l)
+	}
+	return out
+}
+
+func (r *runListing) print(w io.Writer) error {
+	r.Load.print(w, r.Artifact)
+	fmt.Fprintf(w, "output [%d, %d] in %.3f s, activations %s\n", r.Shape[0], r.Shape[1], r.Seconds, r.Activations)
+	if c := r.Comparison; c != nil && c.MaxAbsoluteError != nil {
+		fmt.Fprintf(w, "cosine %.9f, max absolute error %.3g (tolerance %g), max relative error %.3g\n", *c.Cosine, *c.MaxAbsoluteError, c.Tolerance, *c.MaxRelativeError)
+	} else if c != nil {
+		fmt.Fprintln(w, "the result, or what was expected, has values that are no finite numbers")
+	}
+	if err := printUsage(w, "kernel", r.Kinds); err != nil {
+		return err
+	}
+	return printUsage(w, "step", r.Steps)
+}
+
+func (l *loadListing) print(w io.Writer, path string) {
+	var mapped, copied, all uint64
+	why := map[string]int{}
+	var reasons []string
+	for _, s := range l.Segments {
+		all += s.Bytes
+		if s.Mapped {
+			mapped++
+			continue
+		}
+		copied++
+		if why[s.Why]++; why[s.Why] == 1 {
+			reasons = append(reasons, s.Why)
+		}
+	}
+	digests := "digests checked"
+	if !l.Checked {
+		digests = "digests not checked"
+	}
+	fmt.Fprintf(w, "%s on %s: %d bytes, %d segments mapped, %d copied, %s, in %.3f s\n", path, l.Device, all, mapped, copied, digests, l.Seconds)
+	for _, r := range reasons {
+		fmt.Fprintf(w, "  %d copied because: %s\n", why[r], r)
+	}
+}
+
+func printUsage(w io.Writer, title string, list []usageListing) error {
+	if len(list) == 0 {
+		return nil
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(t, "\nruns\tms\tshare\tMB\tGFLOP/s\t  %s\n", title)
+	for _, u := range list {
+		rate := "-"
+		if u.GFlops > 0 {
+			rate = fmt.Sprintf("%.1f", u.GFlops)
+		}
+		fmt.Fprintf(t, "%d\t%.1f\t%.1f%%\t%.1f\t%s\t  %s\n", u.Runs, 1e3*u.Seconds, 100*u.Share, float64(u.Bytes)/1e6, rate, u.Name)
+	}
+	return t.Flush()
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"npuw/pipeline/model"
+	"npuw/pipeline/model/families"
+	"npuw/pipeline/source"
+)
+
+func sourcesCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "sources SOURCE",
+		Short: "List what a model file holds, with canonical names where its family is known",
+		Long: "List the parameters of a model whose family is known: canonical name, axes (in PyTorch's order), element type and the tensor\n" +
+			"of the file that holds it. Of any other model, list the tensors. --json prints both. Reads no weight.",
+		Example:           "  npuw sources model.onnx",
+		Args:              needs("SOURCE"),
+		ValidArgsFunction: completeFiles("onnx"),
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		catalogue, m, err := families.Open(args[0])
+		if err != nil {
+			return err
+		}
+		defer catalogue.Close()
+		if asJSON {
+			return printJSON(cmd.OutOrStdout(), listSource(catalogue, m))
+		}
+		return printSource(cmd.OutOrStdout(), catalogue, m)
+	}
+	return c
+}
+
+// sourceListing is what `npuw sources --json` prints. Its JSON is an interface: fields are added, never changed.
+type sourceListing struct {
+	Path       string             `json:"path"`
+	Kind       string             `json:"kind"`
+	Files      []fileListing      `json:"files"`
+	Tensors    []tensorListing    `json:"tensors"`
+	Family     string             `json:"family"` // empty: none that is known
+	Attributes map[string]any     `json:"attributes"`
+	Parameters []parameterListing `json:"parameters"`
+}
+
+type fileListing struct {
+	Path  string `json:"path"`
+	Bytes int64  `json:"bytes"`
+}
+
+type tensorListing struct {
+	Name   string   `json:"name"`
+	Type   string   `json:"type"`
+	Shape  []uint64 `json:"shape"`
+	File   string   `json:"file"`
+	Offset int64    `json:"offset"` // -1: decoded, not in the file as such
+	Bytes  int64    `json:"bytes"`
+}
+
+type parameterListing struct {
+	Name   string   `json:"name"`
+	Axes   string   `json:"axes"`
+	Shape  []uint64 `json:"shape"`
+	Tensor string   `json:"tensor"`
+	Perm   []int    `json:"perm"` // axis i of the parameter is axis perm[i] of the tensor
+	Origin string   `json:"origin"`
+}
+
+func listSource(c *source.Catalogue, m *model.Model) sourceListing {
+	l := sourceListing{Path: c.Path, Kind: c.Kind, Tensors: []tensorListing{}, Attributes: map[string]any{}, Parameters: []parameterListing{}}
+	for _, f := range c.Files {
+		l.Files = append(l.Files, fileListing{f.Path, f.Size})
+	}
+	for _, t := range c.Tensors {
+		e := tensorListing{t.Name, t.Type.String(), append([]uint64{}, t.Shape...), c.Files[t.Data.File].Path, t.Data.Offset, t.Data.Size}
+		if t.Data.Inline != nil {
+			e.Offset, e.Bytes = -1, int64(len(t.Data.Inline))
+		}
+		l.Tensors = append(l.Tensors, e)
+	}
+	if m == nil {
+		return l
+	}
+	l.Family = m.Family
+	for _, a := range m.Attributes {
+		l.Attributes[a.Name] = attributeValue(a)
+	}
+	for _, p := range m.Parameters {
+		l.Parameters = append(l.Parameters, parameterListing{p.Name, p.Axes, p.Shape, p.Tensor.Name, p.Perm, p.Origin})
+	}
+	return l
+}
+
+func attributeValue(a model.Attribute) any {
+	if a.IsReal {
+		return a.Real
+	}
+	return a.Int
+}
+
+func printSource(w io.Writer, c *source.Catalogue, m *model.Model) error {
+	l := listSource(c, m)
+	fmt.Fprintf(w, "%s: %s, %d tensors\n", l.Path, l.Kind, len(l.Tensors))
+	for _, f := range l.Files[1:] {
+		fmt.Fprintf(w, "with %s, %d bytes\n", f.Path, f.Bytes)
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if m == nil {
+		fmt.Fprint(w, "of no family of models that npuw knows\n\n")
+		fmt.Fprintln(t, "tensor\ttype\tshape\tbytes\tplace")
+		for _, x := range l.Tensors {
+			place := fmt.Sprintf("at %d of %s", x.Offset, x.File)
+			if x.Offset < 0 {
+				place = "decoded, of " + x.File
+			}
+			fmt.Fprintf(t, "%s\t%s\t%v\t%d\t%s\n", printable(x.Name), x.Type, x.Shape, x.Bytes, place)
+		}
+		return t.Flush()
+	}
+	fmt.Fprintf(w, "model     %s", m.Family)
+	for _, a := range m.Attributes {
+		if a.IsReal {
+			fmt.Fprintf(w, " %s=%.6g", a.Name, a.Real)
+			continue
+		}
+		fmt.Fprintf(w, " %s=%d", a.Name, a.Int)
+	}
+	fmt.Fprint(w, "\n\n")
+	fmt.Fprintln(t, "parameter\tshape\ttype\ttensor and node")
+	for _, p := range m.Parameters {
+		fmt.Fprintf(t, "%s\t%s\t%v\t%s\n", p.Name, axesAndSizes(p.Axes, p.Shape), p.Tensor.Type, p.Origin)
+	}
+	return t.Flush()
+}
+
+// axesAndSizes prints "N=512 K=256".
+func axesAndSizes(axes string, shape []uint64) string {
+	var b strings.Builder
+	for i, size := range shape {
+		fmt.Fprintf(&b, " %c=%d", axes[i], size)
+	}
+	return strings.TrimPrefix(b.String(), " ")
+}
+
+// printable quotes a name that would disturb a table or a terminal.
+func printable(name string) string {
+	if quoted := fmt.Sprintf("%q", name); name == "" || quoted[1:len(quoted)-1] != name {
+		return quoted
+	}
+	return name
+}

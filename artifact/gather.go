@@ -1,0 +1,211 @@
+package artifact
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+
+	"npuw/artifact/element"
+	"npuw/artifact/layout"
+)
+
+// windowElements is how many elements of an operand are read at a time, padding included.
+const windowElements = 1 << 21
+
+// gatherer collects boxes of values from operands. Its memory is used again from one to the next.
+type gatherer struct {
+	file *File
+	raw  bool // elements as they are; else float32
+	elem int  // bytes of a value
+
+	out         []byte   // the values of the band, row-major
+	begin, size []uint64 // of the band
+
+	packed []byte    // a window of an operand, as it lies in the file
+	row    []byte    // elements of the window, in the order of the values
+	values []float32 // the same, decoded
+}
+
+// band fills out with the values of a box. Pieces outside it are left out.
+func (g *gatherer) band(pieces []piece, begin, size []uint64) error {
+	g.begin, g.size = begin, size
+	for i := range pieces {
+		p := &pieces[i]
+		from, to := slices.Clone(p.From), slices.Clone(p.To)
+		empty := false
+		for j := range from { // what the piece holds of the band
+			f := &from[j]
+			lo, hi := max(f.Begin, begin[j]), min(f.Begin+f.Size, begin[j]+size[j])
+			if empty = lo >= hi; empty {
+				break
+			}
+			to[f.Axis] += (lo - f.Begin) * f.Step
+			f.Begin, f.Size = lo, hi-lo
+		}
+		if empty {
+			continue
+		}
+		if err := g.box(p, from, to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// box gathers the box from of the values, whose first element is at index to of the piece's operand. Where the window around it
+// is too large, because the elements lie far apart, the box is halved: that of one element is one element.
+func (g *gatherer) box(p *piece, from []PlacedAxis, to []uint64) error {
+	window, err := windowAround(p.operand, from, to)
+	if err != nil {
+		return &Error{Offset: -1, Thing: fmt.Sprintf("operand %q", p.operand.Name), Detail: err.Error(), Err: ErrCorrupt}
+	}
+	if window.Layout.Elements() <= windowElements {
+		return g.window(p, window, from, to)
+	}
+	widest := 0
+	for j := range from {
+		if from[j].Size > from[widest].Size {
+			widest = j
+		}
+	}
+	low, high, there := slices.Clone(from), slices.Clone(from), slices.Clone(to)
+	half := from[widest].Size / 2
+	low[widest].Size = half
+	high[widest].Begin += half
+	high[widest].Size -= half
+	there[high[widest].Axis] += half * high[widest].Step
+	if err := g.box(p, low, to); err != nil {
+		return err
+	}
+	return g.box(p, high, there)
+}
+
+// windowAround is the smallest window of an operand that holds every element of a box.
+func windowAround(o *Operand, from []PlacedAxis, to []uint64) (layout.Window, error) {
+	n := len(o.Layout.Axes)
+	begin, size := make([]uint64, n), make([]uint64, n)
+	for a := range n {
+		lo, hi := to[a], to[a]
+		for _, f := range from {
+			if f.Axis == a {
+				hi += (f.Size - 1) * f.Step
+			}
+		}
+		granules := o.Layout.Granules(a)
+		for i, g := range granules {
+			b, e := lo/g*g, (hi/g+1)*g
+			if i == len(granules)-1 || b/granules[i+1] == (e-1)/granules[i+1] {
+				begin[a], size[a] = b, e-b
+				break
+			}
+		}
+	}
+	return o.Layout.Window(begin, size)
+}
+
+// window reads a window and gathers a box from it.
+func (g *gatherer) window(p *piece, window layout.Window, from []PlacedAxis, to []uint64) error {
+	o, elem := p.operand, uint64(p.operand.Format.Size())
+	g.packed = resize(g.packed, window.Layout.Elements()*elem)
+	thing, base := fmt.Sprintf("operand %q", o.Name), g.file.Index.Segments[o.Segment].Offset+o.Offset
+	var err error
+	window.Runs(func(at, there, n uint64) bool {
+		err = readFull(g.file, g.packed[at*elem:(at+n)*elem], int64(base+there*elem), thing)
+		return err == nil
+	})
+	if err != nil {
+		return err
+	}
+	w := walk{begin: g.begin, size: g.size, from: from, to: make([]uint64, len(to))}
+	for a := range to {
+		w.to[a] = to[a] - window.Begin[a]
+		w.position = append(w.position, window.Layout.AxisOffsets(a, 0, window.Size[a]))
+	}
+	w.rows(func(base, at uint64, table []uint64, inner PlacedAxis) {
+		g.row = resize(g.row, inner.Size*elem)
+		for i := range inner.Size {
+			from := (base + table[i*inner.Step]) * elem
+			copy(g.row[i*elem:(i+1)*elem], g.packed[from:])
+		}
+		if e := g.put(at, p); err == nil {
+			err = e
+		}
+	})
+	return err
+}
+
+// put writes the row that has been gathered to its place in the band.
+func (g *gatherer) put(at uint64, p *piece) error {
+	out := g.out[at*uint64(g.elem):]
+	if g.raw {
+		copy(out, g.row)
+		return nil
+	}
+	g.values = resize(g.values, uint64(len(g.row)/p.operand.Format.Size()))
+	if err := element.ToFloat32(g.values, g.row, p.operand.Format); err != nil {
+		return err
+	}
+	for i, x := range g.values {
+		if p.Scale != 1 {
+			x = float32(float64(x) / p.Scale)
+		}
+		binary.LittleEndian.PutUint32(out[4*i:], math.Float32bits(x))
+	}
+	return nil
+}
+
+// resize gives a slice of n elements, in the memory of s where it is large enough.
+func resize[T any](s []T, n uint64) []T {
+	if uint64(cap(s)) < n {
+		return make([]T, n)
+	}
+	return s[:n]
+}
+
+// walk goes through a box of values, row-major.
+type walk struct {
+	begin, size []uint64     // the band in which the values stand
+	from        []PlacedAxis // the box, inside the band
+	to          []uint64     // its first element's index in a window
+	position    [][]uint64   // for each axis of the window, what an index adds to an element's position
+}
+
+// rows calls do for each row of the box along its last axis. Element i of inner.Size lies at base + table[i*inner.Step] in the
+// window, and goes to at + i of the band.
+func (w *walk) rows(do func(base, at uint64, table []uint64, inner PlacedAxis)) {
+	last := len(w.from) - 1
+	inner := PlacedAxis{Size: 1, Step: 1}
+	if last >= 0 {
+		inner = w.from[last]
+	}
+	index := make([]uint64, max(last, 0)) // counts through all axes but the last
+	q := make([]uint64, len(w.to))
+	for {
+		copy(q, w.to)
+		var at, base uint64
+		for j, f := range w.from {
+			at = at*w.size[j] + f.Begin - w.begin[j]
+			if j < last {
+				at += index[j]
+				q[f.Axis] += index[j] * f.Step
+			}
+		}
+		for a := range q {
+			if a != inner.Axis {
+				base += w.position[a][q[a]]
+			}
+		}
+		do(base, at, w.position[inner.Axis][q[inner.Axis]:], inner)
+		j := last - 1
+		for ; j >= 0; j-- {
+			if index[j]++; index[j] < w.from[j].Size {
+				break
+			}
+			index[j] = 0
+		}
+		if j < 0 {
+			return
+		}
+	}
+}

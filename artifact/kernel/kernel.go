@@ -1,0 +1,182 @@
+// Package kernel describes compiled kernels as plain values: what one computes, in which sizes, and for each of its arguments
+// the element format, layout and memory group it is read or written in. A contract is what a build checks operands against and the
+// only way to open a kernel on a device.
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+
+	"npuw/artifact/element"
+	"npuw/artifact/layout"
+)
+
+// Operation names what a kernel computes. The names are those of schema/FORMAT.md, section 8, which defines each.
+type Operation string
+
+// The operations that this version knows, with their arguments by name; those in brackets may be left out. Letters are axes:
+// of the contract's shape, and of the arguments' layouts. Every argument may be F32 or BF16, in any layout. The activations of an
+// operation may be in other element formats than its output.
+const (
+	// GEMM: c[M,N] = epilogue(a[M,K] * b[K,N] [+ bias[N]]). Products and sums are float32, K ascending, one accumulator an output, product
+	// and sum rounded each; bias is added to the finished sum.
+	GEMM Operation = "GEMM"
+	// Conv: c[Q,N] = epilogue(a[P,C] convolved along P with b, [+ bias[N]]), zero padding X/2 on both sides, stride S, X odd. b is
+	// [K,N] with K = C*X, C outermost, or [N,C,X]. It is the GEMM over K of the unfolded a.
+	Conv Operation = "CONV"
+	// LayerNorm: y[M,N] = (x[M,N] - mean) / sqrt(variance + eps) [* gamma[N]] [+ beta[N]], mean and variance of each row; eps a scalar.
+	LayerNorm Operation = "LAYER_NORM"
+	// Softmax: y[M,N] = exp(x - max) / sum of each row of x[M,N].
+	Softmax Operation = "SOFTMAX"
+	// GELU: y[M,N] = x/2 * (1 + erf(x / sqrt(2))).
+	GELU Operation = "GELU"
+	// Add: y[M,N] = x[M,N] + z[M,N].
+	Add Operation = "ADD"
+	// Scale: y[M,N] = x[M,N] * scale; scale a scalar.
+	Scale Operation = "SCALE"
+)
+
+// Epilogue is applied to each result of a GEMM or CONV before it is stored.
+type Epilogue string
+
+// The epilogues that this version knows.
+const (
+	NoEpilogue   Epilogue = ""
+	GELUEpilogue Epilogue = "GELU"
+)
+
+// None stands for no xclbin, or no instructions, in a Contract.
+const None = -1
+
+// NoGroup is the memory group of what has not been bound to an argument of a compiled kernel.
+const NoGroup = -1
+
+// Contract says what one compiled kernel reads and writes.
+type Contract struct {
+	Name         string
+	Operation    Operation
+	Epilogue     Epilogue
+	Kernel       string // its name in the xclbin
+	Xclbin       int    // position in the index's xclbins, or None
+	Instructions int    // position in the index's segments, or None
+	// Shape gives the sizes of the operation by axis: Extent is what is computed, Padded what the kernel works on.
+	Shape     []layout.Axis
+	Arguments []Argument
+}
+
+// ArgumentKind tells a buffer from a scalar.
+type ArgumentKind uint8
+
+// The kinds of arguments.
+const (
+	BufferArgument ArgumentKind = 0
+	ScalarArgument ArgumentKind = 1
+)
+
+// ArgumentRole says what a kernel does with an argument.
+type ArgumentRole uint8
+
+// The roles of arguments.
+const (
+	Activation   ArgumentRole = 0
+	Weight       ArgumentRole = 1
+	Output       ArgumentRole = 2
+	Instructions ArgumentRole = 3
+	Constant     ArgumentRole = 4
+)
+
+// Argument is one argument of a kernel. Axes and digits of Layout stand for the shape; a scalar has none.
+type Argument struct {
+	Name        string
+	Index       uint32 // in the kernel's signature
+	Kind        ArgumentKind
+	Role        ArgumentRole
+	MemoryGroup int32
+	Bytes       uint64
+	Format      element.Format // 0: none
+	Layout      layout.Layout
+}
+
+// Buffer is an argument that is a buffer with elements of format f in layout l, of any memory group.
+func Buffer(name string, index uint32, role ArgumentRole, f element.Format, l layout.Layout) Argument {
+	return Argument{
+		Name: name, Index: index, Role: role, MemoryGroup: NoGroup, Format: f, Layout: l,
+		Bytes: l.Elements() * uint64(f.Size()),
+	}
+}
+
+// Scalar is an argument that is a number, given at each run.
+func Scalar(name string, index uint32) Argument {
+	return Argument{Name: name, Index: index, Kind: ScalarArgument, Role: Constant, MemoryGroup: NoGroup}
+}
+
+// Argument gives the argument of a name, nil when there is none.
+func (c *Contract) Argument(name string) *Argument {
+	for i := range c.Arguments {
+		if c.Arguments[i].Name == name {
+			return &c.Arguments[i]
+		}
+	}
+	return nil
+}
+
+// Size is the extent of an axis of the operation, 0 when it has no such axis.
+func (c *Contract) Size(axis byte) uint64 {
+	for _, a := range c.Shape {
+		if a.Name == axis {
+			return a.Extent
+		}
+	}
+	return 0
+}
+
+// ErrContract is wrapped by every error of Validate.
+var ErrContract = errors.New("invalid kernel contract")
+
+// Validate checks a contract by itself: names are unique, layouts are bijections, buffers are as long as their elements ask.
+func (c *Contract) Validate() error {
+	fail := func(format string, args ...any) error {
+		return fmt.Errorf("contract %q: %w: %s", c.Name, ErrContract, fmt.Sprintf(format, args...))
+	}
+	if c.Operation == "" {
+		return fail("no operation")
+	}
+	if len(c.Shape) > layout.MaxAxes {
+		return fail("a shape of %d axes, at most %d allowed", len(c.Shape), layout.MaxAxes)
+	}
+	for i, a := range c.Arguments {
+		if a.Name == "" || c.Argument(a.Name) != &c.Arguments[i] {
+			return fail("argument %d is called %q; names must be there and differ", i, a.Name)
+		}
+		if a.Kind != BufferArgument || a.Format == 0 {
+			continue
+		}
+		if err := a.Layout.Validate(); err != nil {
+			return fail("argument %q: %v", a.Name, err)
+		}
+		if over, n := bits.Mul64(a.Layout.Elements(), uint64(a.Format.Size())); over != 0 || (a.Format.Known() && n != a.Bytes) {
+			return fail("argument %q: %d bytes for %d elements of %v", a.Name, a.Bytes, a.Layout.Elements(), a.Format)
+		}
+	}
+	return nil
+}
+
+// Fits says why an operand of the given format, layout and memory group cannot be passed as argument a; nil when it can.
+func (a *Argument) Fits(f element.Format, l layout.Layout, bytes uint64, group int32) error {
+	switch {
+	case a.Kind != BufferArgument:
+		return fmt.Errorf("argument %q is a scalar", a.Name)
+	case a.Format != f:
+		return fmt.Errorf("argument %q reads %v, the operand is %v", a.Name, a.Format, f)
+	case a.Layout.Shape() != l.Shape():
+		return fmt.Errorf("argument %q has shape %s, the operand %s", a.Name, a.Layout.Shape(), l.Shape())
+	case !a.Layout.Equal(l):
+		return fmt.Errorf("argument %q reads layout %v, the operand is in %v", a.Name, a.Layout, l)
+	case a.Bytes != bytes:
+		return fmt.Errorf("argument %q has %d bytes, the operand %d", a.Name, a.Bytes, bytes)
+	case a.MemoryGroup != group:
+		return fmt.Errorf("argument %q lies in memory group %d, the operand in %d", a.Name, a.MemoryGroup, group)
+	}
+	return nil
+}

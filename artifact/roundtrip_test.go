@@ -1,0 +1,308 @@
+package artifact
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/zeebo/xxh3"
+
+	"npuw/artifact/element"
+	"npuw/artifact/kernel"
+	"npuw/artifact/layout"
+	fb "npuw/schema/npuwfb"
+)
+
+var pageSizes = []uint64{4 << 10, 16 << 10, 64 << 10}
+
+func TestRoundTrip(t *testing.T) {
+	t.Parallel()
+	for _, page := range pageSizes {
+		s := newSample(page)
+		f := s.file(t)
+		if f.Header.PageBytes != page {
+			t.Errorf("pages of %d bytes, wrote %d", f.Header.PageBytes, page)
+		}
+		if diff := cmp.Diff(s.index, f.Index); diff != "" {
+			t.Errorf("the index that was read (+) is not that which was written (-):\n%s", diff)
+		}
+		if err := f.Verify(); err != nil {
+			t.Error(err)
+		}
+		for i := range f.Index.Segments {
+			if err := f.CheckSegment(i); err != nil {
+				t.Error(err)
+			}
+		}
+		for i := range s.operands {
+			if o := f.Operand(s.operands[i].name); o != &f.Index.Operands[i] {
+				t.Errorf("operand %q is not found", s.operands[i].name)
+			}
+		}
+		for i, p := range s.index.Parameters {
+			if got := f.Parameter(p.Name); got != i {
+				t.Errorf("parameter %q is found at %d, not %d", p.Name, got, i)
+			}
+		}
+		if f.Operand("no such") != nil || f.Parameter("no such") != -1 || f.Operand("") != nil {
+			t.Error("something is found that does not exist")
+		}
+	}
+}
+
+// TestBytes compares a file with one put together from the format's description alone.
+func TestBytes(t *testing.T) {
+	t.Parallel()
+	for _, page := range pageSizes {
+		s := newSample(page)
+		path := filepath.Join(t.TempDir(), "a.npuw")
+		s.write(t, path)
+		b := readFile(t, path)
+		le := binary.LittleEndian
+		if string(b[:8]) != "\x89NPUW\r\n\x1a" || le.Uint32(b[8:]) != 1 || le.Uint32(b[12:]) != 256 {
+			t.Errorf("the header begins with % x", b[:16])
+		}
+		data := s.data()
+		index := page + uint64(len(data))
+		want := []uint64{0, 0, uint64(len(b)), page, index, uint64(len(b)) - index}
+		for i, w := range want {
+			if got := le.Uint64(b[16+8*i:]); got != w {
+				t.Errorf("the header's u64 at %d is %d, want %d", 16+8*i, got, w)
+			}
+		}
+		digest := func(what string, at int, b []byte, of []byte) {
+			if u := xxh3.Hash128(of); le.Uint64(b[at:]) != u.Lo || le.Uint64(b[at+8:]) != u.Hi {
+				t.Errorf("%s is not the XXH3-128, low half first", what)
+			}
+		}
+		digest("the index's digest", 64, b, b[index:])
+		blank := append([]byte(nil), b[:256]...)
+		clear(blank[240:])
+		digest("the header's digest", 240, b, blank)
+		if firstNonZero(b[80:240]) >= 0 || firstNonZero(b[256:page]) >= 0 {
+			t.Error("reserved bytes or those between header and first page are not zero")
+		}
+		if !bytes.Equal(b[page:index], data) {
+			t.Error("the segments do not hold what was written")
+		}
+		for _, g := range s.index.Segments {
+			if u := xxh3.Hash128(b[g.Offset : g.Offset+g.Bytes]); g.Digest != (Digest{u.Lo, u.Hi}) {
+				t.Errorf("segment %q has digest %v", g.Name, g.Digest)
+			}
+		}
+		if got := s.damaged().bytes(); !bytes.Equal(got, b) {
+			t.Error("Writer and the tests' own assembly differ")
+		}
+	}
+}
+
+// TestDecodeOracle reads indexes with the accessors that flatc generates and compares.
+func TestDecodeOracle(t *testing.T) {
+	t.Parallel()
+	noted := newSample(4096).index
+	noted.Notes = []Note{{3, 1, 2}, {0, 4, 0}}
+	for _, x := range []*Index{newSample(4096).index, newSmallSample().index, noted, encoderIndex(), {}} {
+		b := encodeIndex(x)
+		if len(b) < minIndexBytes || len(b)%8 != 0 {
+			t.Errorf("an index of %d bytes", len(b))
+		}
+		got, err := decodeIndex(b, 0, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(oracle(b), got); diff != "" {
+			t.Errorf("decoded (+) otherwise than by FlatBuffers' own code (-):\n%s", diff)
+		}
+		if !bytes.Equal(encodeIndex(got), b) || !bytes.Equal(encodeIndex(x), b) {
+			t.Error("the same index encodes to other bytes")
+		}
+	}
+}
+
+func structs[S, T any](n int, get func(*S, int) bool, make func(*S) T) []T {
+	var list []T
+	for i := range n {
+		var s S
+		get(&s, i)
+		list = append(list, make(&s))
+	}
+	return list
+}
+
+func numbers(n int, get func(int) uint64) []uint64 {
+	var list []uint64
+	for i := range n {
+		list = append(list, get(i))
+	}
+	return list
+}
+
+func oracleAxis(a *fb.Axis) layout.Axis {
+	return layout.Axis{Name: a.Name(), Extent: a.Extent(), Padded: a.Padded()}
+}
+
+func oracleDigit(d *fb.Digit) layout.Digit {
+	return layout.Digit{Axis: int(d.Axis()), Size: d.Size(), Stride: d.Stride()}
+}
+
+func oracleDigest(d *fb.Digest) Digest { return Digest{d.Lo(), d.Hi()} }
+
+// oracle is decodeIndex by the generated code.
+func oracle(b []byte) *Index {
+	r := fb.GetRootAsIndex(b, 0)
+	p, m := r.Producer(nil), r.Model(nil)
+	return &Index{
+		Producer: Producer{string(p.Name()), p.Facts(nil).Revision(), string(p.Recipe())},
+		Model: Model{string(m.Family()), structs(m.AttributesLength(), m.Attributes, func(a *fb.Attribute) Attribute {
+			f := a.Facts(nil)
+			return Attribute{string(a.Name()), AttributeKind(f.Kind()), f.Integer(), f.Real(), string(a.Text())}
+		})},
+		Segments: structs(r.SegmentsLength(), r.Segments, func(s *fb.Segment) Segment {
+			f := s.Facts(nil)
+			return Segment{string(s.Name()), SegmentKind(f.Kind()), f.MemoryGroup(), f.Offset(), f.Bytes(), oracleDigest(f.Digest(nil))}
+		}),
+		Operands: structs(r.OperandsLength(), r.Operands, oracleOperand),
+		Parameters: structs(r.ParametersLength(), r.Parameters, func(p *fb.Parameter) Parameter {
+			return Parameter{string(p.Name()), string(p.Axes()), numbers(p.ShapeLength(), p.Shape)}
+		}),
+		Notes: structs(r.NotesLength(), r.Notes, func(n *fb.Note) Note {
+			return Note{byte(n.Kind()), int(n.Parameter()), int(n.Operand())}
+		}),
+		Xclbins: structs(r.XclbinsLength(), r.Xclbins, func(x *fb.Xclbin) Xclbin {
+			f := x.Facts(nil)
+			o := Xclbin{Name: string(x.Name()), Bytes: f.Bytes(), Digest: oracleDigest(f.Digest(nil))}
+			binary.LittleEndian.PutUint64(o.UUID[:], f.UuidLo())
+			binary.LittleEndian.PutUint64(o.UUID[8:], f.UuidHi())
+			return o
+		}),
+		Contracts: structs(r.ContractsLength(), r.Contracts, oracleContract),
+		Bindings: structs(r.BindingsLength(), r.Bindings, func(b *fb.Binding) Binding {
+			return Binding{int(b.Operand()), int(b.Contract()), int(b.Argument())}
+		}),
+	}
+}
+
+func oracleOperand(o *fb.Operand) Operand {
+	f, s := o.Facts(nil), o.Statistics(nil)
+	x := Operand{
+		Name: string(o.Name()), Segment: int(f.Segment()), Offset: f.Offset(), Bytes: f.Bytes(), Encoding: byte(f.Encoding()),
+		Statistics: element.Stats{
+			Elements: s.Elements(), Inexact: s.Inexact(), Underflowed: s.Underflowed(), NonFinite: s.NonFinite(),
+			MaxAbsError: s.MaxAbsError(), MaxAbsValue: s.MaxAbsValue(), SumXX: s.SumXx(), SumXD: s.SumXd(), SumDD: s.SumDd(),
+		},
+		Fills: structs(o.FillsLength(), o.Fills, func(f *fb.Fill) Fill {
+			return Fill{numbers(f.BeginLength(), f.Begin), numbers(f.SizeLength(), f.Size), f.Facts(nil).Value()}
+		}),
+	}
+	x.Layout.Axes = structs(o.AxesLength(), o.Axes, oracleAxis)
+	var plane fb.Plane
+	o.Planes(&plane, 0)
+	pf := plane.Facts(nil)
+	x.Format, x.PadBits = element.Format(pf.Element()), pf.PadBits()
+	x.Layout.Digits = structs(plane.DigitsLength(), plane.Digits, oracleDigit)
+	x.Placements = structs(o.PlacementsLength(), o.Placements, func(p *fb.Placement) Placement {
+		f := p.Facts(nil)
+		q := Placement{Parameter: int(f.Parameter()), Scale: f.Scale(), To: numbers(p.ToLength(), p.To)}
+		q.From = structs(p.FromLength(), p.From, func(a *fb.PlacedAxis) PlacedAxis {
+			return PlacedAxis{a.Begin(), a.Size(), a.Step(), int(a.Axis())}
+		})
+		if q.To == nil {
+			q.To = make([]uint64, len(x.Layout.Axes))
+		}
+		return q
+	})
+	return x
+}
+
+func oracleContract(c *fb.Contract) Contract {
+	none := func(v uint32) int {
+		if v == math.MaxUint32 {
+			return None
+		}
+		return int(v)
+	}
+	f := c.Facts(nil)
+	return Contract{
+		Name: string(c.Name()), Operation: kernel.Operation(c.Operation()), Kernel: string(c.Kernel()),
+		Xclbin: none(f.Xclbin()), Instructions: none(f.Instructions()), Shape: structs(c.ShapeLength(), c.Shape, oracleAxis),
+		Arguments: structs(c.ArgumentsLength(), c.Arguments, func(a *fb.Argument) Argument {
+			f := a.Facts(nil)
+			return Argument{
+				Name: string(a.Name()), Index: f.Index(), Kind: kernel.ArgumentKind(f.Kind()), Role: kernel.ArgumentRole(f.Role()),
+				MemoryGroup: f.MemoryGroup(), Bytes: f.Bytes(), Format: element.Format(f.Element()),
+				Layout: layout.Layout{Axes: structs(a.AxesLength(), a.Axes, oracleAxis), Digits: structs(a.DigitsLength(), a.Digits, oracleDigit)},
+			}
+		}),
+	}
+}
+
+// TestContent shows what the header's digest names: the content of the whole file.
+func TestContent(t *testing.T) {
+	t.Parallel()
+	digest := func(change func(d *damaged)) Digest {
+		d := newSmallSample().damaged()
+		change(d)
+		f, err := openBytes(d.bytes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f.Header.Digest
+	}
+	same := digest(func(*damaged) {})
+	if again := digest(func(*damaged) {}); again != same {
+		t.Error("the same content has another digest")
+	}
+	for name, change := range map[string]func(d *damaged){
+		"a weight":      func(d *damaged) { d.data[0]++ },
+		"the last byte": func(d *damaged) { d.data[len(d.data)-1]++ },
+		"a name":        func(d *damaged) { d.index.Operands[0].Name += "s" },
+		"a statistic":   func(d *damaged) { d.index.Operands[0].Statistics.SumXX++ },
+		"a feature bit": func(d *damaged) { d.header.OptionalFeatures = 1 },
+	} {
+		if digest(change) == same {
+			t.Errorf("%s has changed, the header's digest has not", name)
+		}
+	}
+}
+
+func TestListing(t *testing.T) {
+	t.Parallel()
+	f := newSample(4096).file(t)
+	l := f.Index.List(true)
+	if len(l.Operands) != len(f.Index.Operands) || len(l.Segments) != 4 || l.Attributes["layers"] != int64(-3) || l.Attributes["note"] != "Größe 1 µm" {
+		t.Errorf("listed: %+v", l)
+	}
+	for i, o := range l.Operands {
+		spec, err := layout.Parse(o.Layout)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := spec.Resolve(f.Index.Operands[i].Layout.Axes)
+		if err != nil || !got.Equal(f.Index.Operands[i].Layout) || !o.Supported {
+			t.Errorf("operand %q is listed in layout %q: %v", o.Name, o.Layout, err)
+		}
+	}
+	want := map[string][]string{"split.weight": {"split.0", "split.1"}, "tied": {"tied.0", "tied.1"}, "q.bias": {"qkv"}}
+	for _, p := range l.Parameters {
+		if w, ok := want[p.Name]; ok && !reflect.DeepEqual(p.Operands, w) {
+			t.Errorf("parameter %q is listed in %q, want %q", p.Name, p.Operands, w)
+		}
+	}
+	var b bytes.Buffer
+	f.Index.PrintModel(&b)
+	if err := f.Index.PrintOperands(&b, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Index.PrintParameters(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, word := range []string{"sample-model layers=-3 eps=1e-05", "layer.1", "N2 K2 K8 N8 K8 N4", "K=70→128 N=40→64", "split.0, split.1"} {
+		if !bytes.Contains(b.Bytes(), []byte(word)) {
+			t.Errorf("%q is not in what is printed:\n%s", word, b.Bytes())
+		}
+	}
+}

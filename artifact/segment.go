@@ -1,0 +1,23 @@
+package artifact
+
+import "fmt"
+
+// CheckSegment compares the digest of segment i with the recorded one. It reads the segment with pread.
+func (a *File) CheckSegment(i int) error {
+	s := &a.Index.Segments[i]
+	digest, err := sumSegment(a, s, func([]byte) error { return nil })
+	if err == nil {
+		err = s.matches(digest)
+	}
+	return inFile(err, a.Path)
+}
+
+func (s *Segment) matches(digest Digest) error {
+	if digest == s.Digest {
+		return nil
+	}
+	return &Error{
+		Offset: int64(s.Offset), Thing: fmt.Sprintf("segment %q", s.Name), Err: ErrCorrupt,
+		Detail: fmt.Sprintf("digest %v, recorded %v; copy or build the file again", digest, s.Digest),
+	}
+}

@@ -1,0 +1,224 @@
+package parity
+
+import (
+	"context"
+	_ "embed"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"npuw/artifact/element"
+	"npuw/pipeline"
+	"npuw/pipeline/internal/whisperonnx"
+	"npuw/pipeline/pack"
+	"npuw/pipeline/recipe"
+	"npuw/runtime/cpu"
+	"npuw/runtime/device"
+	"npuw/runtime/whisper"
+	"npuw/schema/onnxpb"
+)
+
+// tolerance is the largest difference from ONNX Runtime that any output may have.
+const tolerance = 1e-4
+
+//go:embed ort.js
+var ortScript []byte
+
+func TestParity(t *testing.T) {
+	if os.Getenv("NPUW_ORT") == "" {
+		t.Skip("NPUW_ORT names no folder with onnxruntime-node: run `go tool mage test:parity`")
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	sizes := map[string]whisperonnx.Config{"tiny": whisperonnx.Tiny, "odd": whisperonnx.Odd}
+	for i := range 3 {
+		heads := 1 + r.IntN(5)
+		sizes[fmt.Sprintf("random %d", i)] = whisperonnx.Config{
+			DModel: heads * (4 + 2*r.IntN(20)), Layers: 1 + r.IntN(3), Heads: heads, FFN: 10 + r.IntN(200), Mels: 1 + r.IntN(40),
+			Positions: 2 + r.IntN(90), Gemm: r.IntN(2) == 0, ConstantNodes: r.IntN(2) == 0,
+		}
+	}
+	if !testing.Short() {
+		sizes["base"] = whisperonnx.Base
+	}
+	for name, c := range sizes {
+		c.Seed = r.Uint64()
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			plain := filepath.Join(dir, "plain.onnx")
+			if err := whisperonnx.Write(plain, c); err != nil {
+				t.Fatal(err)
+			}
+			input := make([]float32, c.Mels*2*c.Positions)
+			in := rand.New(rand.NewPCG(c.Seed, 1))
+			for i := range input {
+				input[i] = float32(in.NormFloat64())
+			}
+			compare(t, c, plain, input, func(r *recipe.Recipe) bool { return r.Name == "whisper-encoder/f32" })
+			rounded := filepath.Join(dir, "rounded.onnx")
+			roundWeights(t, plain, rounded)
+			compare(t, c, rounded, input, func(*recipe.Recipe) bool { return true })
+		})
+	}
+}
+
+// compare packs the model by every built-in recipe that is wanted and compares the encoder's output with ONNX Runtime's. Recipes in
+// BF16 must give the same bits as each other.
+func compare(t *testing.T, c whisperonnx.Config, model string, input []float32, wanted func(*recipe.Recipe) bool) {
+	t.Helper()
+	want := runONNX(t, c, model, input)
+	var first []float32
+	for _, r := range recipe.Builtins() {
+		if !wanted(r) {
+			continue
+		}
+		got := runArtifact(t, model, r.Name, element.F32, input)
+		worst, cosine := difference(got, want)
+		t.Logf("%s %s: max error %.3g, cosine %.9f", filepath.Base(model), r.Name, worst, cosine)
+		if !(worst <= tolerance) {
+			t.Errorf("%s %s: max error %g, at most %g allowed", filepath.Base(model), r.Name, worst, tolerance)
+		}
+		if r.Name == "whisper-encoder/f32" {
+			continue
+		}
+		if first == nil {
+			first = got
+			low := runArtifact(t, model, r.Name, element.BF16, input)
+			worst, cosine := difference(low, want)
+			t.Logf("%s %s, bf16 activations: max error %.3g, cosine %.9f", filepath.Base(model), r.Name, worst, cosine)
+			if !(cosine > 0.999) {
+				t.Errorf("bf16 activations: cosine %v", cosine)
+			}
+		}
+		for i := range got {
+			if math.Float32bits(got[i]) != math.Float32bits(first[i]) {
+				t.Fatalf("%s: output %d is %v, another BF16 recipe gives %v", r.Name, i, got[i], first[i])
+			}
+		}
+	}
+}
+
+func runArtifact(t *testing.T, model, recipeName string, activations element.Format, input []float32) []float32 {
+	t.Helper()
+	ctx := context.Background()
+	b, err := pipeline.Prepare(model, recipeName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	path := filepath.Join(t.TempDir(), "model.npuw")
+	if err := b.Pack(ctx, path, pack.Options{NoSync: true}); err != nil {
+		t.Fatal(err)
+	}
+	d := cpu.New(cpu.Options{})
+	m, err := device.Load(ctx, d, path, device.LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := whisper.New(ctx, d, m, whisper.Options{Activations: activations})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := e.Run(ctx, input)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []interface{ Close() error }{e, m, d} {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	return out
+}
+
+func runONNX(t *testing.T, c whisperonnx.Config, model string, input []float32) []float32 {
+	t.Helper()
+	dir := t.TempDir()
+	script, in, out := filepath.Join(dir, "ort.js"), filepath.Join(dir, "in.f32"), filepath.Join(dir, "out.f32")
+	raw, _ := binary.Append(nil, binary.LittleEndian, input)
+	for path, b := range map[string][]byte{script: ortScript, in: raw} {
+		if err := os.WriteFile(path, b, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	node := exec.Command("node", script, model, in, out, fmt.Sprint(c.Mels), fmt.Sprint(2*c.Positions))
+	if text, err := node.CombinedOutput(); err != nil {
+		t.Fatalf("ONNX Runtime: %v\n%s", err, text)
+	}
+	raw, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(raw) != 4*c.Positions*c.DModel {
+		t.Fatalf("ONNX Runtime gave %d bytes", len(raw))
+	}
+	y := make([]float32, len(raw)/4)
+	_, _ = binary.Decode(raw, binary.LittleEndian, y)
+	return y
+}
+
+// roundWeights writes the model with every weight rounded to the nearest BF16 value, ties to even. It shares no code with the
+// packing.
+func roundWeights(t *testing.T, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m onnxpb.ModelProto
+	if err := proto.Unmarshal(b, &m); err != nil {
+		t.Fatal(err)
+	}
+	tensors := m.Graph.Initializer
+	for _, n := range m.Graph.Node {
+		for _, a := range n.Attribute {
+			if a.T != nil {
+				tensors = append(tensors, a.T)
+			}
+		}
+	}
+	for _, x := range tensors {
+		if raw := x.RawData; x.GetDataType() == 1 && len(raw) > 4 {
+			for i := 0; i < len(raw); i += 4 {
+				x := float64(math.Float32frombits(binary.LittleEndian.Uint32(raw[i:])))
+				binary.LittleEndian.PutUint32(raw[i:], math.Float32bits(float32(nearestBF16(x))))
+			}
+		}
+	}
+	if b, err = proto.Marshal(&m); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, b, 0o666); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// nearestBF16 rounds to 8 significant bits: scaled so that these are the integer part.
+func nearestBF16(x float64) float64 {
+	if x == 0 {
+		return x
+	}
+	_, exponent := math.Frexp(x)
+	unit := math.Ldexp(1, max(exponent-8, -133))
+	return math.RoundToEven(x/unit) * unit
+}
+
+func difference(got, want []float32) (worst, cosine float64) {
+	var xy, xx, yy float64
+	for i := range want {
+		x, y := float64(got[i]), float64(want[i])
+		if d := math.Abs(x - y); !(d <= worst) {
+			worst = d
+		}
+		xy, xx, yy = xy+x*y, xx+x*x, yy+y*y
+	}
+	return worst, xy / math.Sqrt(xx*yy)
+}

@@ -1,0 +1,240 @@
+package whisperonnx
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"npuw/artifact/element"
+	"npuw/pipeline/model"
+	"npuw/pipeline/model/families"
+	"npuw/pipeline/source"
+	pb "npuw/schema/onnxpb"
+)
+
+// testConfigs are the kinds of files that there are.
+func testConfigs() map[string]Config {
+	configs := map[string]Config{}
+	for _, format := range []element.Format{element.F32, element.F16, element.BF16, element.F64} {
+		c := Odd
+		c.Type, c.Seed = format, uint64(format)
+		configs[format.String()] = c
+	}
+	for name, change := range map[string]func(c *Config){
+		"tiny":               func(c *Config) { *c = Tiny },
+		"gemm":               func(c *Config) { c.Gemm = true },
+		"external":           func(c *Config) { c.External = true },
+		"constants":          func(c *Config) { c.ConstantNodes = true },
+		"constants external": func(c *Config) { c.ConstantNodes, c.External, c.Gemm = true, true, true },
+	} {
+		c := Odd
+		change(&c)
+		configs[name] = c
+	}
+	return configs
+}
+
+// What is written is recognised as an encoder of its sizes, and every parameter has its values.
+func TestWrite(t *testing.T) {
+	t.Parallel()
+	for name, c := range testConfigs() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "m.onnx")
+			if err := Write(path, c); err != nil {
+				t.Fatal(err)
+			}
+			catalogue, m, err := families.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer catalogue.Close()
+			if m == nil {
+				t.Fatal("not recognised")
+			}
+			sizes := map[string]int64{}
+			for _, a := range m.Attributes {
+				sizes[a.Name] = a.Int
+			}
+			for name, want := range map[string]int{"layers": c.Layers, "d_model": c.DModel, "heads": c.Heads, "ffn": c.FFN, "mels": c.Mels, "positions": c.Positions} {
+				if sizes[name] != int64(want) {
+					t.Errorf("%s is %d, expected %d", name, sizes[name], want)
+				}
+			}
+			checkValues(t, c, catalogue, m)
+		})
+	}
+}
+
+func checkValues(t *testing.T, c Config, catalogue *source.Catalogue, m *model.Model) {
+	t.Helper()
+	list := c.Parameters()
+	if len(m.Parameters) != len(list) {
+		t.Fatalf("%d parameters, expected %d", len(m.Parameters), len(list))
+	}
+	for i := range list {
+		p := &list[i]
+		j := slices.IndexFunc(m.Parameters, func(q model.Parameter) bool { return q.Name == p.Name })
+		if j < 0 || fmt.Sprint(m.Parameters[j].Shape) != fmt.Sprint(p.Shape) {
+			t.Errorf("%s %v is not among the parameters", p.Name, p.Shape)
+			continue
+		}
+		q := &m.Parameters[j]
+		raw := make([]byte, p.Elements()*q.Tensor.Type.Size())
+		values := make([]float64, p.Elements())
+		if err := catalogue.ReadAt(raw, &q.Tensor, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := element.ToFloat64(values, raw, q.Tensor.Type); err != nil {
+			t.Fatal(err)
+		}
+		for i := range values {
+			at := i // in the file
+			if q.Perm[0] != 0 {
+				at = i%p.Shape[1]*p.Shape[0] + i/p.Shape[1]
+			}
+			if values[at] != p.At(i) {
+				t.Errorf("%s: value %d is %v, expected %v", p.Name, i, values[at], p.At(i))
+				break
+			}
+		}
+	}
+}
+
+// The graph is, node for node, the one that torch.onnx exports.
+func TestGraphIsThatOfARealExport(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "m.onnx")
+	if err := Write(path, Tiny); err != nil {
+		t.Fatal(err)
+	}
+	got, want := read(t, path), read(t, "../../../testdata/whisper-tiny/whisper-tiny-encoder.onnx")
+	if len(got.Graph.Node) != len(want.Graph.Node) || len(got.Graph.Initializer) != len(want.Graph.Initializer) {
+		t.Fatalf("%d nodes, %d initializers; expected %d, %d", len(got.Graph.Node), len(got.Graph.Initializer), len(want.Graph.Node), len(want.Graph.Initializer))
+	}
+	for i, n := range got.Graph.Node {
+		if w := want.Graph.Node[i]; !proto.Equal(n, w) {
+			t.Fatalf("node %d is\n%v\nexpected\n%v", i, n, w)
+		}
+		got.Graph.Node[i] = nil
+	}
+	shapes := func(m *pb.ModelProto) map[string]string {
+		all := map[string]string{}
+		for _, w := range m.Graph.Initializer {
+			all[w.GetName()] = fmt.Sprint(w.GetDims(), w.GetDataType(), len(w.GetRawData()))
+		}
+		return all
+	}
+	if g, w := shapes(got), shapes(want); !mapsEqual(g, w) {
+		t.Errorf("initializers %v, expected %v", g, w)
+	}
+	for _, m := range []*pb.ModelProto{got, want} {
+		m.Graph.Node, m.Graph.Initializer = nil, nil
+	}
+	if !proto.Equal(got, want) {
+		t.Errorf("%v, expected %v", got, want)
+	}
+}
+
+func mapsEqual(a, b map[string]string) bool { return fmt.Sprint(a) == fmt.Sprint(b) }
+
+// read unmarshals a model with its anonymous values numbered by their first appearance.
+func read(t *testing.T, path string) *pb.ModelProto {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &pb.ModelProto{}
+	if err := proto.Unmarshal(b, m); err != nil {
+		t.Fatal(err)
+	}
+	anonymous := regexp.MustCompile(`^(onnx::\w+_|Constant_)\d+$`)
+	number := map[string]string{}
+	rename := func(s *string) {
+		if parts := anonymous.FindStringSubmatch(*s); parts != nil {
+			if number[*s] == "" {
+				number[*s] = fmt.Sprint(parts[1], len(number))
+			}
+			*s = number[*s]
+		}
+	}
+	for _, n := range m.Graph.Node {
+		rename(n.Name)
+		for i := range n.Input {
+			rename(&n.Input[i])
+		}
+		rename(&n.Output[0])
+	}
+	for _, w := range m.Graph.Initializer {
+		rename(w.Name)
+	}
+	return m
+}
+
+// Half precision is decoded here by its own formula, so it is compared with the library's.
+func TestValues(t *testing.T) {
+	t.Parallel()
+	for _, format := range []element.Format{element.F32, element.F16, element.BF16, element.F64} {
+		c := Config{DModel: 1, Layers: 1, Heads: 1, FFN: 4096, Mels: 1, Positions: 1, Type: format}
+		list := c.Parameters()
+		p := &list[slices.IndexFunc(list, func(p Parameter) bool { return p.Name == "encoder.layers.0.fc1.weight" })]
+		negative, seen := 0, map[float64]bool{}
+		for i := range p.Elements() {
+			raw := binary.LittleEndian.AppendUint64(nil, p.bits(i))
+			decoded := []float64{0}
+			if err := element.ToFloat64(decoded, raw[:format.Size()], format); err != nil {
+				t.Fatal(err)
+			}
+			x := p.At(i)
+			if x != decoded[0] || math.Abs(x) < 1.0/64 || math.Abs(x) >= 0.25 {
+				t.Fatalf("%v: value %d is %v, its bits say %v", format, i, x, decoded[0])
+			}
+			if x < 0 {
+				negative++
+			}
+			seen[x] = true
+		}
+		if negative < 1900 || negative > 2200 || len(seen) < 800 {
+			t.Errorf("%v: %d of 4096 values are negative, %d differ", format, negative, len(seen))
+		}
+	}
+}
+
+func TestWriteRefusesImpossibleSizes(t *testing.T) {
+	t.Parallel()
+	for _, change := range []func(c *Config){
+		func(c *Config) { c.DModel = 0 }, func(c *Config) { c.Heads = 5 }, func(c *Config) { c.Layers = -1 }, func(c *Config) { c.Type = 99 },
+	} {
+		c := Odd
+		change(&c)
+		path := filepath.Join(t.TempDir(), "m.onnx")
+		if err := Write(path, c); err == nil {
+			t.Errorf("%+v was written", c)
+		}
+		if _, err := os.Stat(path); err == nil {
+			t.Errorf("%+v: a file was left", c)
+		}
+	}
+}
+
+func BenchmarkWrite(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "m.onnx")
+	for b.Loop() {
+		if err := Write(path, Base); err != nil {
+			b.Fatal(err)
+		}
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(info.Size())
+}

@@ -1,0 +1,208 @@
+package whisper
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"npuw/artifact"
+	"npuw/artifact/kernel"
+	"npuw/artifact/layout"
+	"npuw/runtime/device"
+)
+
+// none stands for no operand.
+const none = -1
+
+// locator answers where parameters lie, from the placements of the index.
+type locator struct {
+	model      *device.Model
+	parameters map[string]int
+	places     [][]place // by parameter
+}
+
+// place is a placement and the operand that it belongs to.
+type place struct {
+	*artifact.Placement
+	operand int
+}
+
+func newLocator(m *device.Model) *locator {
+	x := m.Index
+	l := &locator{model: m, parameters: make(map[string]int, len(x.Parameters)), places: make([][]place, len(x.Parameters))}
+	for i := range x.Parameters {
+		l.parameters[x.Parameters[i].Name] = i
+	}
+	for i := range x.Operands {
+		for j := range x.Operands[i].Placements {
+			p := &x.Operands[i].Placements[j]
+			l.places[p.Parameter] = append(l.places[p.Parameter], place{p, i})
+		}
+	}
+	return l
+}
+
+func (l *locator) operand(i int) *artifact.Operand { return &l.model.Index.Operands[i] }
+
+// misplaced says why a parameter in an operand cannot be used.
+func (l *locator) misplaced(parameter string, operand int, format string, args ...any) error {
+	return fmt.Errorf("parameter %q in operand %q: %s", parameter, l.operand(operand).Name, fmt.Sprintf(format, args...))
+}
+
+// find gives the first result of use over the places of a parameter, which must have these axes and sizes. Where use refuses all,
+// the error is that of the first. A parameter may lie in several operands, for several kernels.
+func find[T any](l *locator, name, axes string, shape []uint64, use func(place) (T, error)) (T, error) {
+	var nothing T
+	i, ok := l.parameters[name]
+	if !ok {
+		return nothing, fmt.Errorf("parameter %q: %w in the artifact", name, artifact.ErrNotFound)
+	}
+	p := &l.model.Index.Parameters[i]
+	if p.Axes != axes || !slices.Equal(p.Shape, shape) {
+		return nothing, fmt.Errorf("parameter %q has axes %s and shape %v; %s and %v were expected from the model's attributes", name, p.Axes, p.Shape, axes, shape)
+	}
+	var first error
+	for _, at := range l.places[i] {
+		err := l.whole(name, shape, at)
+		if err == nil {
+			var found T
+			if found, err = use(at); err == nil {
+				return found, nil
+			}
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	if first == nil {
+		first = fmt.Errorf("parameter %q: %w in any operand", name, artifact.ErrNotFound)
+	}
+	return nothing, first
+}
+
+// whole checks that a place holds all of a parameter, in an operand whose values can be read.
+func (l *locator) whole(name string, shape []uint64, at place) error {
+	if !l.operand(at.operand).Supported() {
+		return l.misplaced(name, at.operand, "%v", artifact.ErrUnsupported)
+	}
+	for j, f := range at.From {
+		if f.Begin != 0 || f.Size != shape[j] {
+			return l.misplaced(name, at.operand, "only %d to %d of its axis %d lie there; one operand with all of it was expected", f.Begin, f.Begin+f.Size, j)
+		}
+	}
+	return nil
+}
+
+// one reports whether a scale is 1 but for the rounding of a square root.
+func one(scale float64) bool { return math.Abs(scale-1) <= 1e-6 }
+
+// weight gives operand i as the argument of a kernel, its axes renamed: axes has a letter for each of them.
+func (l *locator) weight(i int, name, axes string) (argument, error) {
+	b, o, err := l.model.Operand(l.operand(i).Name)
+	if err != nil {
+		return argument{}, err
+	}
+	if len(o.Layout.Axes) != len(axes) {
+		return argument{}, fmt.Errorf("operand %q has %d axes; %d were expected", o.Name, len(o.Layout.Axes), len(axes))
+	}
+	order := layout.Layout{Axes: append([]layout.Axis(nil), o.Layout.Axes...), Digits: o.Layout.Digits}
+	for j := range order.Axes {
+		order.Axes[j].Name = axes[j]
+	}
+	a := kernel.Buffer(name, 0, kernel.Weight, o.Format, order)
+	a.MemoryGroup = l.model.Index.Segments[o.Segment].MemoryGroup
+	return argument{Argument: a, value: device.Value{Buffer: b}, operand: i}, nil
+}
+
+// spread checks that a parameter's axes lie on axes of an operand of their own, each from 0 on in steps of one, unscaled, and with nothing
+// beside them, and gives the letter of each axis of the operand.
+func (l *locator) spread(name, letters string, at place) (string, error) {
+	o := l.operand(at.operand)
+	axes := make([]byte, len(o.Layout.Axes))
+	for j, f := range at.From {
+		switch {
+		case len(axes) != len(at.From) || axes[f.Axis] != 0 || f.Step != 1 || at.To[f.Axis] != 0 || o.Layout.Axes[f.Axis].Extent != f.Size:
+			return "", l.misplaced(name, at.operand, "it has shape %s; all of the operand, axis by axis, was expected", o.Layout.Shape())
+		case !one(at.Scale):
+			return "", l.misplaced(name, at.operand, "scaled by %v; 1 was expected", at.Scale)
+		}
+		axes[f.Axis] = letters[j]
+	}
+	return string(axes), nil
+}
+
+// positions gives the operand of embed_positions.weight, [P,N], as z[M,N] of an ADD.
+func (l *locator) positions(s *Sizes) (argument, error) {
+	const name = "encoder.embed_positions.weight"
+	return find(l, name, "PN", []uint64{s.Positions, s.DModel}, func(at place) (argument, error) {
+		axes, err := l.spread(name, "MN", at)
+		if err != nil {
+			return argument{}, err
+		}
+		z, err := l.weight(at.operand, "z", axes)
+		z.Layout = transposed(z.Layout, axes == "NM")
+		return z, err
+	})
+}
+
+// transposed names the second axis of a matrix first, if turn says so. Nothing moves.
+func transposed(m layout.Layout, turn bool) layout.Layout {
+	if !turn {
+		return m
+	}
+	m.Axes = []layout.Axis{m.Axes[1], m.Axes[0]}
+	m.Digits = slices.Clone(m.Digits)
+	for i := range m.Digits {
+		m.Digits[i].Axis = 1 - m.Digits[i].Axis
+	}
+	return m
+}
+
+// convWeight gives the operand of a convolution's weight [N,C,X] as b of a CONV, and which place it is: [N,C,X] in any order, or [K,N] with
+// K = C*X, C outermost. Rows of K beyond (a bias) are left out of b.
+func (l *locator) convWeight(name string, n, c uint64) (argument, error) {
+	return find(l, name, "NCX", []uint64{n, c, convWidth}, func(at place) (argument, error) {
+		o := l.operand(at.operand)
+		if len(o.Layout.Axes) == 3 {
+			axes, err := l.spread(name, "NCX", at)
+			if err != nil {
+				return argument{}, err
+			}
+			return l.weight(at.operand, "b", axes)
+		}
+		fn, fc, fx := at.From[0], at.From[1], at.From[2]
+		if len(o.Layout.Axes) != 2 || fn.Axis == fc.Axis || fc.Axis != fx.Axis || at.To[0] != 0 || at.To[1] != 0 || fn.Step != 1 ||
+			fx.Step != 1 || fc.Step != convWidth || o.Layout.Axes[fn.Axis].Extent != n {
+			return argument{}, l.misplaced(name, at.operand, "it has shape %s; [N,C,X], or [K,N] with K = C*X and C outermost, was expected", o.Layout.Shape())
+		}
+		if !one(at.Scale) {
+			return argument{}, l.misplaced(name, at.operand, "scaled by %v; 1 was expected", at.Scale)
+		}
+		b, err := l.weight(at.operand, "b", map[bool]string{true: "KN", false: "NK"}[fc.Axis == 0])
+		if err == nil {
+			b.Layout.Axes[fc.Axis].Extent = c * convWidth
+		}
+		return b, err
+	})
+}
+
+// alone checks that an operand holds, beside zeros, nothing but the named parameters, each once: what a kernel reads with a weight
+// must be accounted for.
+func (l *locator) alone(operand int, names ...string) error {
+	o := l.operand(operand)
+	seen := make(map[int]bool, len(names))
+	for i := range o.Placements {
+		p := o.Placements[i].Parameter
+		name := l.model.Index.Parameters[p].Name
+		if !slices.Contains(names, name) || seen[p] {
+			return l.misplaced(name, operand, "it lies there beside %q, which the runtime cannot account for", names)
+		}
+		seen[p] = true
+	}
+	for _, f := range o.Fills {
+		if f.Value != 0 {
+			return fmt.Errorf("operand %q, which holds %q: filled with %v at %v; only zeros were expected beside parameters", o.Name, names, f.Value, f.Begin)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,219 @@
+package pyreader
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"math"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Reader is another reader of an artifact; *artifact.File is one.
+type Reader[V Writer] interface {
+	OperandValues(name string) (V, error)
+	ParameterValues(name string) (V, error)
+}
+
+// Writer gives the values of an operand or a parameter as Values has them. *artifact.Values is one.
+type Writer interface {
+	WriteFloat32(w io.Writer) error
+	WriteRaw(w io.Writer) error
+}
+
+// Compare fails the test unless npuw.py finds the artifact at path sound and agrees with another reader of it: on the values of every
+// operand and parameter, byte for byte, and on what the listing says, which is artifact.Listing or its JSON, with or without the header
+// that `npuw inspect --json` gives. npuw.py is slow (some megabytes a second): this is for small artifacts.
+func Compare[V Writer](t testing.TB, path string, other Reader[V], listing any) {
+	t.Helper()
+	CompareAnswer(t, path, Read(t, path), other, listing)
+}
+
+// CompareAnswer is Compare with what Read gave for the path.
+func CompareAnswer[V Writer](t testing.TB, path string, answer *Answer, other Reader[V], listing any) {
+	t.Helper()
+	python, err := fromPython(answer.Listing)
+	if err != nil {
+		t.Fatalf("npuw.py list of %s: %v", path, err)
+	}
+	goes, err := fromGo(listing)
+	if err != nil {
+		t.Fatalf("listing of %s: %v", path, err)
+	}
+	if goes.Header == nil {
+		python.Header = nil
+	}
+	if diff := cmp.Diff(python, goes, cmp.Comparer(sameFigure)); diff != "" {
+		t.Errorf("%s: listings differ: npuw.py (-), Go (+)\n%s", path, diff)
+	}
+	for _, v := range answer.Values {
+		get, what := other.ParameterValues, "parameter"
+		if v.Operand {
+			get, what = other.OperandValues, "operand"
+		}
+		values, err := get(v.Name)
+		if err != nil {
+			if v.Float32 != nil {
+				t.Errorf("%s: %s %q: npuw.py has its values, Go says: %v", path, what, v.Name, err)
+			}
+			continue
+		}
+		compareBytes(t, path, what+" "+v.Name+" as f32", v.Float32, values.WriteFloat32)
+		compareBytes(t, path, what+" "+v.Name+" raw", v.Raw, values.WriteRaw)
+	}
+}
+
+// compareBytes fails the test unless write writes what npuw.py wrote, or fails where npuw.py had nothing.
+func compareBytes(t testing.TB, path, what string, python []byte, write func(io.Writer) error) {
+	t.Helper()
+	var b bytes.Buffer
+	err := write(&b)
+	switch {
+	case python == nil && err == nil:
+		t.Errorf("%s: %s: npuw.py has no values, Go has", path, what)
+	case python != nil && err != nil:
+		t.Errorf("%s: %s: npuw.py has values, Go says: %v", path, what, err)
+	case python != nil && !bytes.Equal(python, b.Bytes()):
+		at := 0
+		for at < min(len(python), b.Len()) && python[at] == b.Bytes()[at] {
+			at++
+		}
+		t.Errorf("%s: %s: npuw.py has %d bytes, Go %d, the same up to byte %d", path, what, len(python), b.Len(), at)
+	}
+}
+
+// facts are what both listings say, in one form.
+type facts struct {
+	Header     *header
+	Producer   string
+	Revision   uint32
+	Recipe     string
+	Family     string
+	Attributes map[string]any
+	Segments   []segment
+	Operands   []operand
+	Parameters []parameter
+}
+
+type header struct {
+	Version   int
+	FileBytes uint64 `json:"file_bytes"`
+	PageBytes uint64 `json:"page_bytes"`
+	Digest    string `json:"xxh3_128"`
+}
+
+type segment struct {
+	Name        string
+	Offset      uint64
+	Bytes       uint64
+	MemoryGroup int32  `json:"memory_group"`
+	Digest      string `json:"xxh3_128"`
+}
+
+type operand struct {
+	Name      string
+	Segment   string
+	Offset    uint64
+	Bytes     uint64
+	Supported bool
+	Format    string // empty if not supported, as the layout is
+	Layout    string
+	Axes      []axis
+	Error     encodingError
+}
+
+type axis struct {
+	Name           string
+	Extent, Padded uint64
+}
+
+type encodingError struct {
+	MaxAbs      *float64 `json:"max_abs"`
+	RelativeL2  *float64 `json:"relative_l2"`
+	Cosine      *float64
+	Elements    uint64
+	Inexact     uint64
+	Underflowed uint64
+	NonFinite   uint64 `json:"non_finite"`
+}
+
+type parameter struct {
+	Name  string
+	Axes  string
+	Shape []uint64
+}
+
+// sameFigure allows for another order of operations; nil, which npuw.py has for a figure that does not exist, agrees with all.
+func sameFigure(a, b *float64) bool {
+	return a == nil || b == nil || *a == *b || math.Abs(*a-*b) <= 1e-12*math.Abs(*a)
+}
+
+// fromGo reads artifact.Listing.
+func fromGo(listing any) (facts, error) {
+	var f facts
+	b, err := json.Marshal(listing)
+	if err == nil {
+		err = json.Unmarshal(b, &f)
+	}
+	for i := range f.Operands {
+		if o := &f.Operands[i]; !o.Supported {
+			o.Format, o.Layout = "", ""
+		}
+	}
+	return f, err
+}
+
+// fromPython reads what npuw.py lists.
+func fromPython(listing []byte) (facts, error) {
+	var l struct {
+		Version   int
+		FileBytes uint64 `json:"file_bytes"`
+		PageBytes uint64 `json:"page_bytes"`
+		Digest    string
+		Producer  struct {
+			Name     string
+			Revision uint32
+			Recipe   string
+		}
+		Model struct {
+			Family     string
+			Attributes map[string]any
+		}
+		Segments []struct {
+			segment
+			Digest string
+		}
+		Operands []struct {
+			operand
+			Unsupported *string
+			Statistics  struct {
+				encodingError
+				MaxAbs *float64 `json:"max_abs_error"`
+			}
+		}
+		Parameters []parameter
+	}
+	if err := json.Unmarshal(listing, &l); err != nil {
+		return facts{}, err
+	}
+	f := facts{
+		Header:   &header{l.Version, l.FileBytes, l.PageBytes, l.Digest},
+		Producer: l.Producer.Name, Revision: l.Producer.Revision, Recipe: l.Producer.Recipe,
+		Family: l.Model.Family, Attributes: l.Model.Attributes,
+		Segments: []segment{}, Operands: []operand{}, Parameters: l.Parameters,
+	}
+	for _, s := range l.Segments {
+		s.segment.Digest = s.Digest
+		f.Segments = append(f.Segments, s.segment)
+	}
+	for _, o := range l.Operands {
+		o.operand.Error = o.Statistics.encodingError
+		o.operand.Error.MaxAbs = o.Statistics.MaxAbs
+		if o.operand.Supported = o.Unsupported == nil; !o.operand.Supported {
+			o.operand.Format, o.operand.Layout = "", ""
+		}
+		f.Operands = append(f.Operands, o.operand)
+	}
+	return f, nil
+}
