@@ -2,12 +2,7 @@ package artifact
 
 import (
 	"fmt"
-	"io"
 	"math"
-	"strings"
-	"text/tabwriter"
-
-	"npuw/artifact/element"
 )
 
 // Listing is what an index says, for people and programs. Its JSON is an interface: fields are added, never changed.
@@ -25,6 +20,7 @@ type Listing struct {
 // SegmentListing is one segment.
 type SegmentListing struct {
 	Name        string `json:"name"`
+	Kind        string `json:"kind"` // "weights", "instructions"
 	Offset      uint64 `json:"offset"`
 	Bytes       uint64 `json:"bytes"`
 	MemoryGroup int32  `json:"memory_group"`
@@ -43,6 +39,32 @@ type OperandListing struct {
 	Layout    string        `json:"layout"`
 	Pad       uint64        `json:"pad_bits"`
 	Error     *ErrorListing `json:"error,omitempty"`
+
+	Placements []PlacementListing `json:"placements"`
+	Fills      []FillListing      `json:"fills"`
+}
+
+// PlacementListing says where a box of a parameter is in an operand, as Placement does.
+type PlacementListing struct {
+	Parameter string              `json:"parameter"`
+	Scale     float64             `json:"scale"`
+	From      []PlacedAxisListing `json:"from"`
+	To        []uint64            `json:"to"`
+}
+
+// PlacedAxisListing is where an axis of a parameter is: from Begin, Size indices, Step apart on axis Axis of the operand.
+type PlacedAxisListing struct {
+	Begin uint64 `json:"begin"`
+	Size  uint64 `json:"size"`
+	Step  uint64 `json:"step"`
+	Axis  string `json:"axis"`
+}
+
+// FillListing is a box of an operand that holds a constant.
+type FillListing struct {
+	Begin []uint64 `json:"begin"`
+	Size  []uint64 `json:"size"`
+	Value float64  `json:"value"`
 }
 
 // AxisListing is one axis of an operand.
@@ -55,6 +77,7 @@ type AxisListing struct {
 // ErrorListing is what encoding an operand cost.
 type ErrorListing struct {
 	MaxAbs      float64 `json:"max_abs"`
+	MaxAbsValue float64 `json:"max_abs_value"` // of the source
 	RelativeL2  float64 `json:"relative_l2"`
 	Cosine      float64 `json:"cosine"`
 	Elements    uint64  `json:"elements"`
@@ -82,7 +105,7 @@ func (x *Index) List(measured bool) Listing {
 		l.Attributes[a.Name] = a.value()
 	}
 	for _, s := range x.Segments {
-		e := SegmentListing{Name: s.Name, Offset: s.Offset, Bytes: s.Bytes, MemoryGroup: s.MemoryGroup}
+		e := SegmentListing{Name: s.Name, Kind: s.Kind.String(), Offset: s.Offset, Bytes: s.Bytes, MemoryGroup: s.MemoryGroup}
 		if measured {
 			e.Digest = s.Digest.String()
 		}
@@ -107,15 +130,41 @@ func (x *Index) listOperand(o *Operand, measured bool) OperandListing {
 	e := OperandListing{
 		Name: o.Name, Segment: x.Segments[o.Segment].Name, Offset: o.Offset, Bytes: o.Bytes, Supported: o.Supported(),
 		Format: o.Format.String(), Layout: o.Layout.String(), Pad: o.PadBits, Axes: []AxisListing{},
+		Placements: []PlacementListing{}, Fills: []FillListing{},
 	}
 	for _, a := range o.Layout.Axes {
 		e.Axes = append(e.Axes, AxisListing{string(rune(a.Name)), a.Extent, a.Padded})
 	}
+	for _, p := range o.Placements {
+		e.Placements = append(e.Placements, x.listPlacement(o, &p))
+	}
+	for _, f := range o.Fills {
+		e.Fills = append(e.Fills, FillListing{append([]uint64{}, f.Begin...), append([]uint64{}, f.Size...), finite(f.Value)})
+	}
 	if measured {
 		s := o.Statistics
-		e.Error = &ErrorListing{finite(s.MaxAbsError), finite(s.RelativeL2()), finite(s.Cosine()), s.Elements, s.Inexact, s.Underflowed, s.NonFinite}
+		e.Error = &ErrorListing{finite(s.MaxAbsError), finite(s.MaxAbsValue), finite(s.RelativeL2()), finite(s.Cosine()), s.Elements, s.Inexact, s.Underflowed, s.NonFinite}
 	}
 	return e
+}
+
+func (x *Index) listPlacement(o *Operand, p *Placement) PlacementListing {
+	l := PlacementListing{Parameter: x.Parameters[p.Parameter].Name, Scale: p.Scale, From: []PlacedAxisListing{}, To: append([]uint64{}, p.To...)}
+	for _, f := range p.From {
+		l.From = append(l.From, PlacedAxisListing{f.Begin, f.Size, f.Step, string(rune(o.Layout.Axes[f.Axis].Name))})
+	}
+	return l
+}
+
+// String gives the kind's name in FORMAT.md.
+func (k SegmentKind) String() string {
+	switch k {
+	case Weights:
+		return "weights"
+	case Instructions:
+		return "instructions"
+	}
+	return fmt.Sprintf("kind %d", uint8(k))
 }
 
 // finite puts the largest number for an infinity, and -1 for what is not a number: JSON has neither.
@@ -134,70 +183,4 @@ func (a *Attribute) value() any {
 		return finite(a.Real)
 	}
 	return a.Text
-}
-
-// PrintModel writes what the index says of the model.
-func (x *Index) PrintModel(w io.Writer) {
-	fmt.Fprintf(w, "model     %s", x.Model.Family)
-	for _, a := range x.Model.Attributes {
-		fmt.Fprintf(w, " %s=%v", a.Name, a.value())
-	}
-	fmt.Fprintf(w, "\nrecipe    %s (written by %s, revision %d)\n", x.Producer.Recipe, x.Producer.Name, x.Producer.Revision)
-}
-
-// PrintOperands writes segments and operands as a table; with measured, each operand's error too.
-func (x *Index) PrintOperands(w io.Writer, measured bool) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprint(t, "operand\toffset\tbytes\tformat\tlayout\tshape")
-	if measured {
-		fmt.Fprint(t, "\tmax error\trelative L2\tcosine")
-	}
-	fmt.Fprintln(t)
-	segment := -1
-	for i := range x.Operands {
-		o := &x.Operands[i]
-		for segment < o.Segment {
-			segment++
-			printSegment(t, &x.Segments[segment], measured)
-		}
-		fmt.Fprintf(t, "  %s\t+%d\t%d\t%v\t%v\t%s", o.Name, o.Offset, o.Bytes, o.Format, o.Layout, o.Layout.Shape())
-		if measured {
-			printError(t, &o.Statistics)
-		}
-		fmt.Fprintln(t)
-	}
-	for segment++; segment < len(x.Segments); segment++ {
-		printSegment(t, &x.Segments[segment], measured)
-	}
-	return t.Flush()
-}
-
-// printSegment writes a row with as many cells as an operand's, which tabwriter needs to keep the columns aligned.
-func printSegment(w io.Writer, s *Segment, measured bool) {
-	fmt.Fprintf(w, "%s\t%d\t%d\t\t\t", s.Name, s.Offset, s.Bytes)
-	if measured {
-		fmt.Fprintf(w, "\t\t\t")
-	}
-	fmt.Fprintln(w)
-}
-
-func printError(w io.Writer, s *element.Stats) {
-	if s.Inexact == 0 && s.NonFinite == 0 {
-		fmt.Fprint(w, "\texact")
-		return
-	}
-	fmt.Fprintf(w, "\t%.3g\t%.3g\t%.8f", s.MaxAbsError, s.RelativeL2(), s.Cosine())
-	if s.NonFinite > 0 {
-		fmt.Fprintf(w, "\t%d not finite", s.NonFinite)
-	}
-}
-
-// PrintParameters writes the parameters and the operands that hold them as a table.
-func (x *Index) PrintParameters(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "parameter\tshape\toperands")
-	for _, p := range x.List(false).Parameters {
-		fmt.Fprintf(t, "%s\t%s %v\t%s\n", p.Name, p.Axes, p.Shape, strings.Join(p.Operands, ", "))
-	}
-	return t.Flush()
 }

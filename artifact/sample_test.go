@@ -433,9 +433,8 @@ func (s *sample) damaged() *damaged {
 	return &damaged{header: Header{PageBytes: s.page}, gap: make([]byte, s.page-HeaderBytes), data: s.data(), index: cloneIndex(s.index)}
 }
 
-// bytes puts the parts together. Digests and lengths are those of what is there, so that nothing but the damage itself can be
-// found. Values other than 0 that are in the header already stay.
-func (d *damaged) bytes() []byte {
+// seal gives the segments the digests of what is there, where they have none.
+func (d *damaged) seal() {
 	for i := range d.index.Segments {
 		g := &d.index.Segments[i]
 		from := g.Offset - d.header.PageBytes
@@ -443,6 +442,12 @@ func (d *damaged) bytes() []byte {
 			g.Digest = Sum(d.data[from:end])
 		}
 	}
+}
+
+// bytes puts the parts together. Digests and lengths are those of what is there, so that nothing but the damage itself can be
+// found. Values other than 0 that are in the header already stay.
+func (d *damaged) bytes() []byte {
+	d.seal()
 	raw := d.raw
 	if raw == nil {
 		raw = encodeIndex(d.index)

@@ -6,4 +6,6 @@ package main
 import (
 	//mage:import
 	_ "npuw/magefiles/targets"
+	//mage:import
+	_ "npuw/magefiles/targets/lanes"
 )

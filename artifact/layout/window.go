@@ -91,6 +91,9 @@ func (w *Window) findRuns(l Layout, steps []uint64) {
 	slices.Reverse(w.outer)
 }
 
+// RunLength is the length of every run that Runs gives, in elements.
+func (w Window) RunLength() uint64 { return w.run }
+
 // Runs calls yield for the contiguous pieces of the window, in elements: n elements at windowOffset of the packed window are
 // the n at layoutOffset of the whole. Both offsets ascend, and pieces are as long as they can be. It stops when yield
 // returns false.

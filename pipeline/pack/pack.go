@@ -7,10 +7,12 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 
 	"npuw/artifact"
 	"npuw/artifact/element"
+	"npuw/artifact/layout"
 	"npuw/pipeline/plan"
 	"npuw/pipeline/source"
 )
@@ -23,14 +25,20 @@ type Options struct {
 	Progress func(bytes int64)
 }
 
-// Run writes the artifact that p describes to path, with the weights of c. After an error there is no new file.
+// maxJobs bounds the number of workers, each of which has some MiB of buffers.
+const maxJobs = 256
+
+// Run writes the artifact that p describes to path, with the weights of c. After an error there is no new file. The plan is not
+// changed.
 func Run(ctx context.Context, c *source.Catalogue, p *plan.Plan, path string, opts Options) error {
 	return run(ctx, c, p, path, opts, windowElements)
 }
 
 // run is Run with windows of about so many elements. The bytes written do not depend on it.
 func run(ctx context.Context, c *source.Catalogue, p *plan.Plan, path string, opts Options, window uint64) error {
-	w, err := artifact.Create(path, p.Index, p.PageBytes, !opts.NoSync)
+	index := *p.Index // with room for what is measured
+	index.Segments, index.Operands = slices.Clone(index.Segments), slices.Clone(index.Operands)
+	w, err := artifact.Create(path, &index, p.PageBytes, !opts.NoSync)
 	if err != nil {
 		return err
 	}
@@ -39,8 +47,9 @@ func run(ctx context.Context, c *source.Catalogue, p *plan.Plan, path string, op
 	if jobs <= 0 {
 		jobs = runtime.GOMAXPROCS(0)
 	}
-	q := &queue{plan: p, window: window, open: make([]int, len(p.Index.Segments))}
-	for _, o := range p.Index.Operands {
+	jobs = min(jobs, maxJobs)
+	q := &queue{plan: p, index: &index, window: window, open: make([]int, len(index.Segments))}
+	for _, o := range index.Operands {
 		q.open[o.Segment]++
 	}
 	var wg sync.WaitGroup
@@ -63,6 +72,7 @@ func run(ctx context.Context, c *source.Catalogue, p *plan.Plan, path string, op
 // queue hands out windows in the order of the plan, and collects what is known of finished operands and segments.
 type queue struct {
 	plan   *plan.Plan
+	index  *artifact.Index
 	window uint64 // about how many elements a window holds
 
 	mu      sync.Mutex
@@ -132,7 +142,7 @@ func (q *queue) finished(j *job) int {
 	if j.left--; j.left > 0 {
 		return -1
 	}
-	o := &q.plan.Index.Operands[j.index]
+	o := &q.index.Operands[j.index]
 	o.Statistics = element.Stats{}
 	for _, s := range j.stats { // in the order that FORMAT.md gives the sums
 		o.Statistics.Add(s)
@@ -154,7 +164,12 @@ type worker struct {
 	single buffers[float32]
 	double buffers[float64]
 	packed []byte
-	patch  [element.PatchSize * element.PatchSize * 8]byte // one patch, encoded
+	at     [][]int64 // of the window in work
+	// The tables of the last window's layout: most windows of an operand have the same.
+	scatter *layout.Scatter
+	layout  layout.Layout
+	elem    int
+	patch   [element.PatchSize * element.PatchSize * 8]byte // one patch, encoded
 }
 
 func (w *worker) run(ctx context.Context) {
@@ -174,6 +189,15 @@ func (w *worker) run(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// scatterFor is the scatter of a layout of elements of elem bytes.
+func (w *worker) scatterFor(l layout.Layout, elem int) *layout.Scatter {
+	samePadded := func(a, b layout.Axis) bool { return a.Name == b.Name && a.Padded == b.Padded }
+	if w.scatter == nil || w.elem != elem || !slices.Equal(w.layout.Digits, l.Digits) || !slices.EqualFunc(w.layout.Axes, l.Axes, samePadded) {
+		w.scatter, w.layout, w.elem = layout.NewScatter(l, elem), l, elem
+	}
+	return w.scatter
 }
 
 // pack reads, encodes and writes one window.
@@ -202,8 +226,8 @@ func (w *worker) pack(j *job, i int) error {
 	if err != nil {
 		return err
 	}
-	o := &w.plan.Index.Operands[j.index]
-	base := w.plan.Index.Segments[o.Segment].Offset + o.Offset
+	o := &w.index.Operands[j.index]
+	base := w.index.Segments[o.Segment].Offset + o.Offset
 	window.Runs(func(at, to, n uint64) bool {
 		s := uint64(size)
 		_, err = w.writer.WriteAt(w.packed[at*s:(at+n)*s], int64(base+to*s))

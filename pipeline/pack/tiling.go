@@ -2,6 +2,8 @@ package pack
 
 import (
 	"fmt"
+	"math"
+	"slices"
 
 	"npuw/artifact/element"
 	"npuw/artifact/layout"
@@ -50,13 +52,8 @@ func newMatrix(o *recipe.Operand, m *model.Model, target uint64) (*matrix, error
 	for a, axis := range axes {
 		x.step[a] = axis.Padded
 	}
-	whole := o.Layout.Elements()
-	x.cut(x.outer, &whole)
-	if len(axes) == 2 {
-		x.cut(1-x.outer, &whole)
-	}
-	if whole > maxWindowElements {
-		return nil, fmt.Errorf("operand %q: layout %v cannot be cut into windows of less than %d elements (at most %d)", o.Name, o.Layout, whole, maxWindowElements)
+	if err := x.cut(); err != nil {
+		return nil, err
 	}
 	for a, axis := range axes {
 		x.count[a] = (axis.Padded + x.step[a] - 1) / x.step[a]
@@ -92,27 +89,94 @@ func (x *matrix) trace() {
 	}
 }
 
-// cut makes windows smaller along an axis until they hold about x.target elements; whole is what a window holds.
-func (x *matrix) cut(axis int, whole *uint64) {
-	if *whole <= x.target {
-		return
+// cut chooses the size of windows: about x.target elements, and as few reads and writes as may be. The source wants windows of whole
+// rows, the layout of whole panels or rows of its own; where these are at odds, both give way.
+func (x *matrix) cut() error {
+	l := x.operand.Layout
+	if l.Elements() <= x.target {
+		return nil
 	}
-	axes := x.operand.Layout.Axes
-	quantum := uint64(1) // of indices that make whole patches
-	if axis == 0 && len(axes) > 1 {
-		rows := uint64(1)
-		for _, a := range axes[1 : len(axes)-1] {
-			rows *= a.Extent
+	inner := x.inner()
+	widths := []uint64{1}
+	if inner >= 0 {
+		widths[0] = l.Axes[inner].Padded
+		for w := widths[0] / 2; w >= element.PatchSize; w /= 2 {
+			widths = append(widths, w)
 		}
-		quantum = element.PatchSize / gcd(rows, element.PatchSize)
-	} else if axis == len(axes)-1 {
-		quantum = element.PatchSize
-	} else {
-		return
 	}
-	across := *whole / x.step[axis]
-	x.step[axis] = bestStep(x.operand.Layout.Granules(axis), quantum, max(x.target/across, 1))
-	*whole = across * x.step[axis]
+	var best []uint64
+	bestCost := uint64(math.MaxUint64)
+	for _, width := range widths {
+		step := slices.Clone(x.step)
+		if inner >= 0 {
+			step[inner] = bestStep(l.Granules(inner), x.quantum(inner), width)
+		}
+		if quantum := x.quantum(x.outer); quantum > 0 {
+			across := volume(step) / step[x.outer]
+			step[x.outer] = bestStep(l.Granules(x.outer), quantum, max(x.target/across, 1))
+		}
+		if cost := x.cost(step, inner); best == nil || cost < bestCost {
+			best, bestCost = step, cost
+		}
+	}
+	if n := volume(best); n > maxWindowElements {
+		return fmt.Errorf("operand %q: layout %v cannot be cut into windows of less than %d elements (at most %d)", x.operand.Name, l, n, maxWindowElements)
+	}
+	x.step = best
+	return nil
+}
+
+// inner is the axis other than the outer one along which windows may be cut too, -1 when there is none.
+func (x *matrix) inner() int {
+	if len(x.step) == 2 {
+		return 1 - x.outer
+	}
+	return -1
+}
+
+// quantum is how many indices of an axis make whole patches, 0 for an axis that cannot be cut.
+func (x *matrix) quantum(axis int) uint64 {
+	axes := x.operand.Layout.Axes
+	switch {
+	case axis == len(axes)-1:
+		return element.PatchSize
+	case axis > 0:
+		return 0
+	}
+	rows := uint64(1)
+	for _, a := range axes[1 : len(axes)-1] {
+		rows *= a.Extent
+	}
+	return element.PatchSize / gcd(rows, element.PatchSize)
+}
+
+// cost is about how many reads and writes windows of a size need; windows far over the target cost as many as they are large.
+func (x *matrix) cost(step []uint64, inner int) uint64 {
+	l := x.operand.Layout
+	reads, windows := uint64(1), uint64(1)
+	if inner >= 0 && step[inner] < l.Axes[inner].Padded {
+		reads = step[x.outer]
+	}
+	for a, axis := range l.Axes {
+		windows *= (axis.Padded + step[a] - 1) / step[a]
+	}
+	w, err := l.Window(make([]uint64, len(step)), step)
+	if err != nil {
+		return math.MaxUint64
+	}
+	cost := windows * (reads + volume(step)/w.RunLength())
+	if n := volume(step); n > 2*x.target {
+		cost = max(cost, n)
+	}
+	return cost
+}
+
+func volume(size []uint64) uint64 {
+	n := uint64(1)
+	for _, s := range size {
+		n *= s
+	}
+	return n
 }
 
 // bestStep chooses how far apart to cut an axis: a multiple of quantum at which the layout can be cut everywhere, the largest that
@@ -161,7 +225,7 @@ func (x *matrix) windows() int {
 	return int(n)
 }
 
-// window is the i-th of them, those along the outer axis last to vary but one.
+// window is the i-th of them, counted through the axes as the operand has them: the last varies fastest.
 func (x *matrix) window(i int) (layout.Window, error) {
 	begin, size := make([]uint64, len(x.step)), make([]uint64, len(x.step))
 	rest := uint64(i)

@@ -7,6 +7,7 @@ import (
 
 	"npuw/artifact/element"
 	"npuw/artifact/layout"
+	"npuw/pipeline/source"
 )
 
 // buffers are a worker's memory for source values as T.
@@ -72,7 +73,7 @@ func encodeWindow[T float32 | float64](w *worker, j *job, window *layout.Window,
 	if err := readSpan(w, j, s, b); err != nil {
 		return err
 	}
-	e := windowEncoder[T]{worker: w, job: j, window: window, buffers: b, scatter: layout.NewScatter(window.Layout, j.operand.Format.Size())}
+	e := windowEncoder[T]{worker: w, job: j, window: window, buffers: b, scatter: w.scatterFor(window.Layout, j.operand.Format.Size())}
 	e.place(s)
 	axes := window.Layout.Axes
 	cols := axes[len(axes)-1].Extent
@@ -132,21 +133,26 @@ type windowEncoder[T float32 | float64] struct {
 	window  *layout.Window
 	buffers *buffers[T]
 	scatter *layout.Scatter
-	at      [][]int64 // for each axis, what an index of the window adds to the position in buffers.values
+	at      [][]int64 // worker.at: for each axis, what an index of the window adds to the position in buffers.values
 }
 
 // place works out where in buffers.values the window's elements are.
 func (e *windowEncoder[T]) place(s span) {
-	for a, axis := range e.window.Layout.Axes {
-		table := make([]int64, axis.Extent)
-		source := e.job.source[a][e.window.Begin[a]:][:axis.Extent]
-		low := slices.Min(source)
-		for i, v := range source {
+	axes := e.window.Layout.Axes
+	for len(e.worker.at) < len(axes) {
+		e.worker.at = append(e.worker.at, nil)
+	}
+	e.at = e.worker.at[:len(axes)]
+	for a, axis := range axes {
+		from := e.job.source[a][e.window.Begin[a]:][:axis.Extent]
+		low := slices.Min(from)
+		table := slices.Grow(e.at[a][:0], len(from))[:len(from)]
+		for i, v := range from {
 			if table[i] = v - low; a == e.job.outer && s.count > 1 {
 				table[i] = int64(i) * s.length
 			}
 		}
-		e.at = append(e.at, table)
+		e.at[a] = table
 	}
 }
 
@@ -238,7 +244,7 @@ func (e *windowEncoder[T]) patch(r, c uint64, rows, cols int) (src []T, stride i
 	return patch, cols
 }
 
-// notFinite is the error for a value that a kernel cannot have meant.
+// notFinite is the error for a value that no kernel can have been meant to read.
 func (e *windowEncoder[T]) notFinite(index []uint64, x float64) error {
 	j := e.job
 	parameter := make([]uint64, len(j.parameter.Shape))
@@ -249,17 +255,9 @@ func (e *windowEncoder[T]) notFinite(index []uint64, x float64) error {
 	if !math.IsNaN(x) && !math.IsInf(x, 0) {
 		what = fmt.Sprintf("is %v, which %v cannot hold", x, j.operand.Format)
 	}
-	return &NotFiniteError{File: e.catalogue.Path, Parameter: j.parameter.Name, Tensor: j.parameter.Tensor.Name, Index: parameter, What: what}
-}
-
-// NotFiniteError is a source value that is infinite or NaN, or becomes infinite when it is encoded.
-type NotFiniteError struct {
-	File, Parameter, Tensor string
-	Index                   []uint64 // in the parameter, in PyTorch's order
-	What                    string
-}
-
-func (e *NotFiniteError) Error() string {
-	return fmt.Sprintf("%s: parameter %q (tensor %q): element %v %s; repair the model, or set keep_non_finite in the recipe",
-		e.File, e.Parameter, e.Tensor, e.Index, e.What)
+	return &source.Error{
+		File: e.catalogue.Path, Offset: -1, Thing: fmt.Sprintf("parameter %q (tensor %q)", j.parameter.Name, j.parameter.Tensor.Name),
+		Problem: fmt.Sprintf("element %v %s", parameter, what),
+		Next:    "repair the model, or set keep_non_finite in the recipe", Err: source.ErrNotFinite,
+	}
 }

@@ -296,7 +296,7 @@ func TestPrint(t *testing.T) {
 		"model test layers=1 eps=1e-05",
 		fmt.Sprintf("recipe test/x (written by npuw, revision %d)", Revision),
 		"operand offset bytes format layout shape",
-		"layer 0 4096 12288",
+		"layer 0 (segment 1 of 1) 4096 12288",
 		"layers.0.w +0 8192 bf16 N1 K2 K8 N8 K8 N4 N=20→32 K=70→128",
 		"layers.0.b +8192 80 f32 N20 N=20",
 		"2 operands in 1 segments, 12288 bytes of data",

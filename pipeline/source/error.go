@@ -17,6 +17,7 @@ var (
 	ErrUnsafePath    = errors.New("not a plain file in the folder") // refers to what is not a plain file below its own folder
 	ErrMismatch      = errors.New("contradiction")                  // names, shapes or sizes that disagree with one another
 	ErrParameters    = errors.New("parameters do not fit")          // a parameter is missing, left over, or of the wrong shape
+	ErrNotFinite     = errors.New("not finite")                     // a value that is infinite or NaN, or becomes infinite when it is encoded
 	ErrMisuse        = errors.New("misuse")                         // a caller's mistake, never a file's
 )
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"npuw/artifact"
 	"npuw/artifact/kernel"
 	"npuw/artifact/layout"
 	"npuw/runtime/device"
@@ -96,9 +97,19 @@ func alike(want, a *kernel.Argument) bool {
 		want.Format == a.Format && want.Layout.Equal(a.Layout) && want.MemoryGroup == a.MemoryGroup)
 }
 
+// binds reports whether the index binds an operand to argument want, one of its contracts'. artifact.Open has checked that it fits.
+func (b *builder) binds(operand int, want *kernel.Argument) bool {
+	x := b.model.Index
+	return slices.ContainsFunc(x.Bindings, func(binding artifact.Binding) bool {
+		return binding.Operand == operand && &x.Contracts[binding.Contract].Arguments[binding.Argument] == want
+	})
+}
+
 // adapt gives an input as a contract wants it.
 func (b *builder) adapt(name string, want *kernel.Argument, a argument) (argument, error) {
 	switch {
+	case b.binds(a.operand, want):
+		return argument{Argument: *want, value: a.value, operand: a.operand}, nil
 	case alike(want, &a.Argument):
 		return a, nil
 	case a.Role != kernel.Activation || want.Kind != kernel.BufferArgument:

@@ -10,6 +10,7 @@ import (
 	"npuw/artifact/kernel"
 	"npuw/artifact/layout"
 	"npuw/runtime/cpu"
+	"npuw/runtime/device"
 )
 
 // resolved is an argument of a contract: axes with extents, padded as the notation asks.
@@ -80,6 +81,65 @@ func TestBoundKernels(t *testing.T) {
 		if ran[step] != kernel {
 			t.Errorf("step %q ran kernel %q, want %q", step, ran[step], kernel)
 		}
+	}
+}
+
+// grouped is a device that notes the memory groups it allocates in.
+type grouped struct {
+	device.Device
+	groups map[int32]bool
+}
+
+func (g grouped) Allocate(bytes int64, group int32) (device.Buffer, error) {
+	g.groups[group] = true
+	return g.Device.Allocate(bytes, group)
+}
+
+// What a kernel reads and writes lies in its memory groups, even where the layout is the encoder's own.
+func TestBoundMemoryGroups(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(oddSizes, 21)
+	d := grouped{newCPU(t, cpu.Options{}), map[int32]bool{}}
+	encode(t, d, packNetwork(t, n, plain(n, element.F32), func(x *artifact.Index) {
+		c := bindGEMM(t, x, n.Positions, "encoder.layers.0.fc2.weight", element.F32, "M* K*", "M* N*", true)
+		c.Arguments[0].MemoryGroup, c.Arguments[3].MemoryGroup = 7, 8
+	}), n.input(21), Options{})
+	for _, group := range []int32{kernel.NoGroup, 7, 8} {
+		if !d.groups[group] {
+			t.Errorf("nothing was allocated in group %d", group)
+		}
+	}
+}
+
+// An operand's axes may have other names than the operation's: positions are P and N.
+func TestBoundPositions(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(oddSizes, 23)
+	d := newCPU(t, cpu.Options{})
+	const name = "encoder.embed_positions.weight"
+	want := encode(t, d, packNetwork(t, n, plain(n, element.F32), nil), n.input(23), Options{})
+	path := packNetwork(t, n, plain(n, element.F32), func(x *artifact.Index) {
+		i := slices.IndexFunc(x.Operands, func(o artifact.Operand) bool { return o.Name == name })
+		plane := func(argument string, role kernel.ArgumentRole) kernel.Argument {
+			return resolved(t, argument, role, element.F32, "N* M*", axes("MN", n.Positions, n.DModel))
+		}
+		x.Bindings = []artifact.Binding{{Operand: i, Contract: 0, Argument: 1}}
+		x.Contracts = []artifact.Contract{{
+			Name: "bound", Operation: kernel.Add, Xclbin: kernel.None, Instructions: kernel.None,
+			Arguments: []kernel.Argument{
+				plane("x", kernel.Activation), kernel.Buffer("z", 1, kernel.Weight, element.F32, x.Operands[i].Layout), plane("y", kernel.Output),
+			},
+		}}
+	})
+	ran := ""
+	got := encode(t, d, path, n.input(23), Options{Trace: func(s Step) error {
+		if s.Name == "encoder.embed_positions" {
+			ran = s.Kernel.Name
+		}
+		return nil
+	}})
+	if ran != "bound" || !slices.Equal(bitsOf(got), bitsOf(want)) {
+		t.Errorf("ran kernel %q; largest difference from unbound %.3g", ran, maxError(t, got, want))
 	}
 }
 

@@ -102,7 +102,8 @@ func (b *builder) layerNorm(name string, x, y tensor) error {
 }
 
 // input gives the tensor, d columns wide, that the GEMMs read as a: with columns of ones beyond where their operands hold biases.
-// It is cut into panels no wider than panel, of which d is a multiple.
+// Panels are panel columns wide, of which d is a multiple. 0 is row-major, unless there are columns beyond: then those begin a panel of
+// their own, so that what is written is a view.
 func (b *builder) input(use string, d, panel uint64, linears ...*linear) (whole, written tensor, err error) {
 	cols := d
 	var ones []uint64
@@ -110,8 +111,11 @@ func (b *builder) input(use string, d, panel uint64, linears ...*linear) (whole,
 		cols = max(cols, x.k)
 		ones = append(ones, x.ones...)
 	}
-	if cols == d && use != "mixed" {
+	switch {
+	case panel == 0 && cols == d:
 		panel = d
+	case panel == 0:
+		panel = powerOfTwo(d)
 	}
 	if whole, err = b.tensor(use, b.format, b.sizes.Positions, cols, panel, ones...); err != nil {
 		return whole, written, err
@@ -163,11 +167,11 @@ func (b *builder) layer(name string, x tensor) (tensor, error) {
 	if err != nil {
 		return x, err
 	}
-	normed, to, err := b.input("normed", s.DModel, powerOfTwo(s.DModel), fc1)
+	normed, to, err := b.input("normed", s.DModel, 0, fc1)
 	if err != nil {
 		return x, err
 	}
-	hidden, hiddenTo, err := b.input("hidden", s.FFN, powerOfTwo(s.FFN), fc2)
+	hidden, hiddenTo, err := b.input("hidden", s.FFN, 0, fc2)
 	if err != nil {
 		return x, err
 	}
@@ -194,7 +198,7 @@ func (b *builder) attend(name string, x tensor) (tensor, error) {
 	for i := range attention.linears {
 		all = append(all, &attention.linears[i])
 	}
-	normed, to, err := b.input("normed", s.DModel, powerOfTwo(s.DModel), all...)
+	normed, to, err := b.input("normed", s.DModel, 0, all...)
 	if err != nil {
 		return x, err
 	}

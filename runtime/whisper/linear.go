@@ -82,7 +82,7 @@ func (l *locator) checkMatrix(name string, at place) error {
 // newLinear makes the GEMM of the operand in which a weight lies.
 func (l *locator) newLinear(at place) (linear, error) {
 	n, k := at.From[0].Axis, at.From[1].Axis
-	b, err := l.weight(at.operand, "b", map[bool]string{true: "KN", false: "NK"}[k == 0])
+	b, err := l.matrix(at.operand, k)
 	if err != nil {
 		return linear{}, err
 	}

@@ -114,8 +114,17 @@ func (l *locator) weight(i int, name, axes string) (argument, error) {
 	return argument{Argument: a, value: device.Value{Buffer: b}, operand: i}, nil
 }
 
-// spread checks that a parameter's axes lie on axes of an operand of their own, each from 0 on in steps of one, unscaled, and with nothing
-// beside them, and gives the letter of each axis of the operand.
+// matrix gives operand i, whose axis k is K and whose other axis is N, as b.
+func (l *locator) matrix(i, k int) (argument, error) {
+	axes := "KN"
+	if k != 0 {
+		axes = "NK"
+	}
+	return l.weight(i, "b", axes)
+}
+
+// spread checks that each axis of a parameter has an axis of an operand to itself, in steps of one, unscaled, and gives the letter
+// of each axis of the operand.
 func (l *locator) spread(name, letters string, at place) (string, error) {
 	o := l.operand(at.operand)
 	axes := make([]byte, len(o.Layout.Axes))
@@ -158,8 +167,8 @@ func transposed(m layout.Layout, turn bool) layout.Layout {
 	return m
 }
 
-// convWeight gives the operand of a convolution's weight [N,C,X] as b of a CONV, and which place it is: [N,C,X] in any order, or [K,N] with
-// K = C*X, C outermost. Rows of K beyond (a bias) are left out of b.
+// convWeight gives the operand of a convolution's weight [N,C,X] as b of a CONV: [N,C,X] in any order, or [K,N] with K = C*X, C
+// outermost. Rows of K beyond (a bias) are left out of b.
 func (l *locator) convWeight(name string, n, c uint64) (argument, error) {
 	return find(l, name, "NCX", []uint64{n, c, convWidth}, func(at place) (argument, error) {
 		o := l.operand(at.operand)
@@ -178,7 +187,7 @@ func (l *locator) convWeight(name string, n, c uint64) (argument, error) {
 		if !one(at.Scale) {
 			return argument{}, l.misplaced(name, at.operand, "scaled by %v; 1 was expected", at.Scale)
 		}
-		b, err := l.weight(at.operand, "b", map[bool]string{true: "KN", false: "NK"}[fc.Axis == 0])
+		b, err := l.matrix(at.operand, fc.Axis)
 		if err == nil {
 			b.Layout.Axes[fc.Axis].Extent = c * convWidth
 		}

@@ -111,6 +111,17 @@ func convRows(n *network, list []operand) []operand {
 	return list
 }
 
+// zeroRows adds rows of zeros under the weights of fc1 and fc2.
+func zeroRows(n *network, list []operand) []operand {
+	for _, name := range []string{"fc1.weight", "fc2.weight"} {
+		list = change(list, name, func(o *operand) {
+			o.fills = []artifact.Fill{{Begin: []uint64{o.axes[0].Extent, 0}, Size: []uint64{3, o.axes[1].Extent}}}
+			o.axes[0].Extent += 3
+		})
+	}
+	return list
+}
+
 func TestAnyRecipe(t *testing.T) {
 	t.Parallel()
 	for _, s := range []Sizes{evenSizes, oddSizes} {
@@ -131,6 +142,7 @@ func TestAnyRecipe(t *testing.T) {
 			{"convolutions with their biases", convRows(n, plain(n, element.F32)), true},
 			{"positions [N,P]", change(plain(n, element.F32), "positions.weight", func(o *operand) { *o = o.transposed("P* N*") }), true},
 			{"vectors stacked", stack(n, plain(n, element.F32)), true},
+			{"weights above rows of zeros", zeroRows(n, plain(n, element.F32)), true},
 			{"qkv joined, biases apart", joinQKV(n, plain(n, element.F32), false, "qkv", 1, 1), true},
 			{"qkv and their biases joined", joinBiases(n, joinQKV(n, plain(n, element.F32), false, "qkv", 1, 1), "q", "v"), true},
 			{"qkv and their biases joined, these the other way round", joinBiases(n, joinQKV(n, plain(n, element.F32), false, "qkv", 1, 1), "v", "q"), true},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -250,6 +251,28 @@ func TestCancelled(t *testing.T) {
 	}
 	if _, err := New(t.Context(), d, m, Options{Activations: element.F16}); err == nil || !strings.Contains(err.Error(), "activations in f16") {
 		t.Errorf("f16 activations: %v", err)
+	}
+}
+
+// Where New reads the mapped file itself, a file that was cut under its mapping is an error.
+func TestTruncatedFile(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(oddSizes, 22)
+	d := newCPU(t, cpu.Options{})
+	path := packNetwork(t, n, stack(n, plain(n, element.F32)), nil)
+	m, err := device.Load(t.Context(), d, path, device.LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if !m.Report.Segments[0].Mapped {
+		t.Skip("this machine does not map files: " + m.Report.Segments[0].Why)
+	}
+	if err := os.Truncate(path, 4096); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(t.Context(), d, m, Options{}); !errors.Is(err, device.ErrFault) {
+		t.Errorf("New: %v, want %v", err, device.ErrFault)
 	}
 }
 
