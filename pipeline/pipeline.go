@@ -6,6 +6,7 @@ package pipeline
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 
@@ -98,9 +99,18 @@ func ReadText(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxText))
 }
 
-// Pack writes the artifact to path.
-func (b *Build) Pack(ctx context.Context, path string, opts pack.Options) error {
-	return pack.Run(ctx, b.Catalogue, b.Plan, path, opts)
+// Pack writes the artifact to path, reads it back and verifies every byte. It returns the index, with what was measured. One that
+// does not verify is removed.
+func (b *Build) Pack(ctx context.Context, path string, opts pack.Options) (*artifact.Index, error) {
+	if err := pack.Run(ctx, b.Catalogue, b.Plan, path, opts); err != nil {
+		return nil, err
+	}
+	index, err := verify(path)
+	if err != nil {
+		os.Remove(path) // nobody is to ship it
+		return nil, fmt.Errorf("the artifact just written does not verify: %w", err)
+	}
+	return index, nil
 }
 
 // Close closes the model's files.
@@ -108,10 +118,15 @@ func (b *Build) Close() error { return b.Catalogue.Close() }
 
 // Verify opens the artifact at path and checks every byte of it.
 func Verify(path string) error {
+	_, err := verify(path)
+	return err
+}
+
+func verify(path string) (*artifact.Index, error) {
 	f, err := artifact.Open(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer f.Close()
-	return f.Verify()
+	return f.Index, f.Verify()
 }

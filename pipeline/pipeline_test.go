@@ -36,7 +36,7 @@ func TestPrepareAndPack(t *testing.T) {
 		t.Errorf("recipe %s, source %s, %d operands of %d parameters", b.Recipe.Name, b.Catalogue.Path, len(b.Plan.Operands), len(b.Model.Parameters))
 	}
 	out := filepath.Join(t.TempDir(), "x.npuw")
-	if err := b.Pack(context.Background(), out, pack.Options{NoSync: true}); err != nil {
+	if _, err := b.Pack(context.Background(), out, pack.Options{NoSync: true}); err != nil {
 		t.Fatal(err)
 	}
 	if err := Verify(out); err != nil {

@@ -65,7 +65,7 @@ func packOnce(source, recipe, output string) error {
 		return err
 	}
 	defer p.Close()
-	return p.Pack(context.Background(), output, pack.Options{Jobs: 2, NoSync: true})
+	return pack.Run(context.Background(), p.Catalogue, p.Plan, output, pack.Options{Jobs: 2, NoSync: true})
 }
 
 // floor is the least that packing has to do.

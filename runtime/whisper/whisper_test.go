@@ -77,7 +77,7 @@ func packModel(t testing.TB, model, recipe string) string {
 	}
 	defer b.Close()
 	path := filepath.Join(t.TempDir(), "model.npuw")
-	if err := b.Pack(t.Context(), path, pack.Options{NoSync: true}); err != nil {
+	if _, err := b.Pack(t.Context(), path, pack.Options{NoSync: true}); err != nil {
 		t.Fatal(err)
 	}
 	return path

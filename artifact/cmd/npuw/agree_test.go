@@ -73,7 +73,7 @@ func packTest(t *testing.T, model, recipeName string) string {
 	}
 	defer b.Close()
 	path := filepath.Join(t.TempDir(), "made.npuw")
-	if err := b.Pack(t.Context(), path, pack.Options{NoSync: true}); err != nil {
+	if _, err := b.Pack(t.Context(), path, pack.Options{NoSync: true}); err != nil {
 		t.Fatal(err)
 	}
 	return path

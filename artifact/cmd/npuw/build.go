@@ -11,7 +11,6 @@ import (
 	"npuw/artifact"
 	"npuw/pipeline"
 	"npuw/pipeline/pack"
-	"npuw/pipeline/plan"
 	"npuw/pipeline/recipe"
 )
 
@@ -59,18 +58,13 @@ func packCommand() *cobra.Command {
 		}
 		ctx, stop := interruptible(cmd)
 		defer stop()
-		err = b.Pack(ctx, output, pack.Options{Jobs: jobs, NoSync: !sync, Progress: p.add})
+		index, err := b.Pack(ctx, output, pack.Options{Jobs: jobs, NoSync: !sync, Progress: p.add})
 		p.done()
 		if err != nil {
 			return err
 		}
-		stop() // the artifact is there: from now on an interrupt ends the command at once
-		if err := pipeline.Verify(output); err != nil {
-			os.Remove(output) // nobody is to use it
-			return fmt.Errorf("the artifact just written does not verify: %w", err)
-		}
 		if !quiet {
-			report(cmd.OutOrStdout(), output, b.Plan)
+			report(cmd.OutOrStdout(), output, index, b.Plan.DataBytes())
 		}
 		return nil
 	}
@@ -116,13 +110,13 @@ func inputs(b *pipeline.Build, recipeName string) []string {
 }
 
 // report says what has been written, and what encoding it cost.
-func report(w io.Writer, path string, p *plan.Plan) {
+func report(w io.Writer, path string, x *artifact.Index, dataBytes uint64) {
 	fmt.Fprintf(w, "%s: %d operands in %d segments, %d bytes of data, verified (%s)\n",
-		path, len(p.Operands), len(p.Index.Segments), p.DataBytes(), p.Index.Producer.Recipe)
+		path, len(x.Operands), len(x.Segments), dataBytes, x.Producer.Recipe)
 	var worst *artifact.Operand
 	notFinite := uint64(0)
-	for i := range p.Index.Operands {
-		o := &p.Index.Operands[i]
+	for i := range x.Operands {
+		o := &x.Operands[i]
 		if worst == nil || o.Statistics.RelativeL2() > worst.Statistics.RelativeL2() {
 			worst = o
 		}

@@ -115,7 +115,7 @@ func runArtifact(t *testing.T, model, recipeName string, activations element.For
 	}
 	defer b.Close()
 	path := filepath.Join(t.TempDir(), "model.npuw")
-	if err := b.Pack(ctx, path, pack.Options{NoSync: true}); err != nil {
+	if _, err := b.Pack(ctx, path, pack.Options{NoSync: true}); err != nil {
 		t.Fatal(err)
 	}
 	d := cpu.New(cpu.Options{})
