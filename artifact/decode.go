@@ -1,7 +1,7 @@
 package artifact
 
 import (
-	"hash/maphash"
+	"encoding/binary"
 	"slices"
 
 	"npuw/artifact/element"
@@ -42,27 +42,33 @@ func (s *slab[T]) take(n int) []T {
 // that it has.
 type shared[T any] struct {
 	slab[T]
-	seed maphash.Seed
-	seen [64]struct { // by hash of the vector's bytes
+	seen [16]struct {
 		raw  []byte
 		list []T
 	}
 }
 
-// find gives the slice made from the bytes raw, or a new one to be filled.
-func (s *shared[T]) find(raw []byte, n int) (list []T, isNew bool) {
+// read gives the slice made from a vector of structs s, each by one call of decode.
+func (c *shared[T]) read(t table, slot int, s *structType, decode func(f *flat, at int) T) []T {
+	at, n := t.structs(slot, s)
 	if n == 0 {
-		return nil, false
+		return nil
 	}
-	if s.seed == (maphash.Seed{}) {
-		s.seed = maphash.MakeSeed()
+	raw := t.f.b[at : at+n*s.size]
+	word := binary.LittleEndian.Uint64(raw[8:]) + binary.LittleEndian.Uint64(raw[len(raw)-16:])*3 + uint64(n)
+	e := &c.seen[(word^word>>6)%uint64(len(c.seen))]
+	if string(e.raw) == string(raw) {
+		return e.list
 	}
-	e := &s.seen[maphash.Bytes(s.seed, raw)%uint64(len(s.seen))]
-	if string(e.raw) != string(raw) {
-		e.raw, e.list = raw, s.take(n)
-		return e.list, true
+	list := c.take(n)
+	for i := range list {
+		if !t.f.gapIsZero(at+i*s.size, s) {
+			return nil
+		}
+		list[i] = decode(t.f, at+i*s.size)
 	}
-	return e.list, false
+	e.raw, e.list = raw, list
+	return list
 }
 
 // decodeIndex reads the index in b, which lies at position base of the file. Nothing in the result refers to b. trace, when not
@@ -176,13 +182,9 @@ func (d *decoder) placement(p *Placement, axes int, t table) {
 	if at, ok := t.structure(0); ok {
 		p.Parameter, p.Scale = int(f.u32(at)), f.f64(at+8)
 	}
-	at, n := t.structs(1, &placedAxisStruct)
-	from, isNew := d.placed.find(f.b[at:at+n*placedAxisStruct.size], n)
-	for i := 0; i < n && isNew; i++ {
-		at := at + i*placedAxisStruct.size
-		from[i] = PlacedAxis{f.u64(at), f.u64(at + 8), f.u64(at + 16), int(f.b[at+24])}
-	}
-	p.From = from
+	p.From = d.placed.read(t, 1, &placedAxisStruct, func(f *flat, at int) PlacedAxis {
+		return PlacedAxis{f.u64(at), f.u64(at + 8), f.u64(at + 16), int(f.b[at+24])}
+	})
 	if p.To = d.list(t, 2); p.To == nil {
 		p.To = d.numbers.take(min(axes, maxAxes))
 	}
@@ -194,13 +196,11 @@ func (d *decoder) parameter(i int, t table) {
 
 func (d *decoder) notes(root table) {
 	at, n := root.structs(5, &noteStruct)
-	if n == 0 || !root.within(5, n) {
-		return
-	}
-	d.idx.Notes = make([]Note, n)
-	for i := range d.idx.Notes {
+	for i := range root.room(5, n) {
 		at := at + i*noteStruct.size
-		d.idx.Notes[i] = Note{d.f.b[at], int(d.f.u32(at + 4)), int(d.f.u32(at + 8))}
+		if d.f.gapIsZero(at, &noteStruct) {
+			d.idx.Notes = append(d.idx.Notes, Note{d.f.b[at], int(d.f.u32(at + 4)), int(d.f.u32(at + 8))})
+		}
 	}
 }
 
@@ -241,34 +241,22 @@ func entryOrNone(v uint32) int {
 
 func (d *decoder) bindings(root table) {
 	at, n := root.structs(8, &bindingStruct)
-	if n == 0 || !root.within(8, n) {
-		return
-	}
-	d.idx.Bindings = make([]Binding, n)
-	for i := range d.idx.Bindings {
+	for i := range root.room(8, n) {
 		at := at + i*bindingStruct.size
-		d.idx.Bindings[i] = Binding{int(d.f.u32(at)), int(d.f.u32(at + 4)), int(d.f.u32(at + 8))}
+		d.idx.Bindings = append(d.idx.Bindings, Binding{int(d.f.u32(at)), int(d.f.u32(at + 4)), int(d.f.u32(at + 8))})
 	}
 }
 
 func (d *decoder) axisList(t table, slot int) []layout.Axis {
-	at, n := t.structs(slot, &axisStruct)
-	axes, isNew := d.axes.find(d.f.b[at:at+n*axisStruct.size], n)
-	for i := 0; i < n && isNew; i++ {
-		at := at + i*axisStruct.size
-		axes[i] = layout.Axis{Name: d.f.b[at], Extent: d.f.u64(at + 8), Padded: d.f.u64(at + 16)}
-	}
-	return axes
+	return d.axes.read(t, slot, &axisStruct, func(f *flat, at int) layout.Axis {
+		return layout.Axis{Name: f.b[at], Extent: f.u64(at + 8), Padded: f.u64(at + 16)}
+	})
 }
 
 func (d *decoder) digitList(t table, slot int) []layout.Digit {
-	at, n := t.structs(slot, &digitStruct)
-	digits, isNew := d.digits.find(d.f.b[at:at+n*digitStruct.size], n)
-	for i := 0; i < n && isNew; i++ {
-		at := at + i*digitStruct.size
-		digits[i] = layout.Digit{Axis: int(d.f.b[at]), Size: d.f.u64(at + 8), Stride: d.f.u64(at + 16)}
-	}
-	return digits
+	return d.digits.read(t, slot, &digitStruct, func(f *flat, at int) layout.Digit {
+		return layout.Digit{Axis: int(f.b[at]), Size: f.u64(at + 8), Stride: f.u64(at + 16)}
+	})
 }
 
 func (d *decoder) list(t table, slot int) []uint64 {

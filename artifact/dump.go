@@ -64,7 +64,10 @@ type dumper struct {
 type field struct {
 	n    int
 	text string
+	row  bool // begins a line
 }
+
+func is(n int, text string) field { return field{n: n, text: text} }
 
 func (d *dumper) line(at int64, b []byte, text string) {
 	line := fmt.Sprintf("%08x  % -49x%s", at, b, text)
@@ -77,7 +80,7 @@ func (d *dumper) note(at int64, format string, args ...any) {
 	fmt.Fprintf(d.w, "%08x  %-49s%s\n", at, "...", fmt.Sprintf(format, args...))
 }
 
-// fields draws bytes that lie at at. A field that does not fit the line begins the next.
+// fields draws bytes that lie at at. A field that does not fit the line begins the next, and may be cut where none would hold it.
 func (d *dumper) fields(at int64, b []byte, title string, fields []field) {
 	if title != "" {
 		title += ": "
@@ -86,6 +89,9 @@ func (d *dumper) fields(at int64, b []byte, title string, fields []field) {
 		n, texts := 0, []string(nil)
 		for len(fields) > 0 && n < 16 && (n == 0 || n+fields[0].n <= 16) {
 			f := &fields[0]
+			if f.row && n > 0 {
+				break
+			}
 			if f.text != "" {
 				texts = append(texts, f.text)
 				f.text = ""
@@ -96,7 +102,7 @@ func (d *dumper) fields(at int64, b []byte, title string, fields []field) {
 				fields = fields[1:]
 			}
 		}
-		if len(fields) == 0 {
+		if n = min(n, len(b)); len(fields) == 0 {
 			n = min(16, len(b))
 		}
 		d.line(at, b[:n], title+strings.Join(texts, "; "))
@@ -113,16 +119,16 @@ func (d *dumper) header(h *Header) error {
 		return err
 	}
 	d.fields(0, b[:atReserved], "header", []field{
-		{8, "magic"},
-		{4, fmt.Sprintf("version %d", Version)},
-		{4, fmt.Sprintf("header_bytes %d", HeaderBytes)},
-		{8, fmt.Sprintf("required_features %#x", h.RequiredFeatures)},
-		{8, fmt.Sprintf("optional_features %#x", h.OptionalFeatures)},
-		{8, fmt.Sprintf("file_bytes %d", h.FileBytes)},
-		{8, fmt.Sprintf("page_bytes %d", h.PageBytes)},
-		{8, fmt.Sprintf("index_offset %d", h.IndexOffset)},
-		{8, fmt.Sprintf("index_bytes %d", h.IndexBytes)},
-		{16, fmt.Sprintf("index_digest %v", h.IndexDigest)},
+		is(8, "magic"),
+		is(4, fmt.Sprintf("version %d", Version)),
+		is(4, fmt.Sprintf("header_bytes %d", HeaderBytes)),
+		is(8, fmt.Sprintf("required_features %#x", h.RequiredFeatures)),
+		is(8, fmt.Sprintf("optional_features %#x", h.OptionalFeatures)),
+		is(8, fmt.Sprintf("file_bytes %d", h.FileBytes)),
+		is(8, fmt.Sprintf("page_bytes %d", h.PageBytes)),
+		is(8, fmt.Sprintf("index_offset %d", h.IndexOffset)),
+		is(8, fmt.Sprintf("index_bytes %d", h.IndexBytes)),
+		is(16, fmt.Sprintf("index_digest %v", h.IndexDigest)),
 	})
 	d.note(atReserved, "  zeros to %d", atHeaderDigest)
 	d.line(atHeaderDigest, b[atHeaderDigest:], fmt.Sprintf("  header_digest %v", h.Digest))
@@ -147,7 +153,11 @@ func (d *dumper) segments(x *Index) error {
 			if uint64(at) > end {
 				d.note(int64(end), "zeros")
 			}
-			d.fields(at, b, "", []field{{16, fmt.Sprintf("operand %q", o.Name)}, {16, fmt.Sprintf("  %v, layout %v", o.Format, o.Layout)}})
+			if o.Supported() {
+				d.fields(at, b, "", []field{is(16, fmt.Sprintf("operand %q", o.Name)), is(16, fmt.Sprintf("  %v, layout %v", o.Format, o.Layout))})
+			} else {
+				d.fields(at, b, "", []field{is(32, fmt.Sprintf("operand %q, unsupported", o.Name))})
+			}
 			if more := o.Bytes - uint64(len(b)); more > 0 {
 				d.note(at+int64(len(b)), "  and %d bytes more", more)
 			}
@@ -169,7 +179,7 @@ func (d *dumper) index(h *Header, parts []part) error {
 	x := indexDump{dumper: d, b: b, base: int64(h.IndexOffset)}
 	fmt.Fprintf(d.w, "\nindex, %d bytes at %08x; below, # is a place in it\n", h.IndexBytes, h.IndexOffset)
 	root := binary.LittleEndian.Uint32(b)
-	x.draw(0, 8, "", []field{{4, fmt.Sprintf("root table #%x", root)}, {4, fmt.Sprintf("identifier %q", b[4:8])}})
+	x.draw(0, 8, "", []field{is(4, fmt.Sprintf("root table #%x", root)), is(4, fmt.Sprintf("identifier %q", b[4:8]))})
 	at := 8
 	slices.SortStableFunc(parts, func(p, q part) int { return cmp.Compare(p.at, q.at) })
 	parts = slices.CompactFunc(parts, func(p, q part) bool { return p.at == q.at && p.n == q.n })
@@ -226,7 +236,7 @@ func (x *indexDump) parts(parts []part) {
 	title, at, fields := first.place.String(), first.at, []field(nil)
 	for _, p := range parts {
 		if p.at > at {
-			fields = append(fields, field{p.at - at, ""})
+			fields = append(fields, is(p.at-at, ""))
 		}
 		fields = append(fields, x.part(p)...)
 		at = p.at + p.n
@@ -249,25 +259,28 @@ func (x *indexDump) part(p part) []field {
 	case formVtable:
 		return x.vtable(p, b)
 	case formHead:
-		return []field{{4, fmt.Sprintf("vtable #%x", p.at-int(int32(le.Uint32(b))))}}
+		return []field{is(4, fmt.Sprintf("vtable #%x", p.at-int(int32(le.Uint32(b)))))}
 	case formReference:
-		return []field{{4, fmt.Sprintf("%s #%x", p.table.slots[p.slot].name, p.at+int(le.Uint32(b)))}}
+		return []field{is(4, fmt.Sprintf("%s #%x", p.table.slots[p.slot].name, p.at+int(le.Uint32(b))))}
 	case formStruct:
-		return p.of.describe(b)
+		fields := p.of.describe(b)
+		fields[0].text = p.table.slots[p.slot].name + ": " + fields[0].text
+		return fields
 	case formText:
-		return []field{{4, fmt.Sprintf("%d bytes", le.Uint32(b))}, {p.n - 4, strconv.Quote(string(b[4:]))}}
+		return []field{is(4, fmt.Sprintf("%d bytes", le.Uint32(b))), is(p.n-4, strconv.Quote(string(b[4:])))}
 	}
-	fields := []field{{4, fmt.Sprintf("%d of them", le.Uint32(b))}}
+	fields := []field{is(4, fmt.Sprintf("%d of them", le.Uint32(b)))}
 	for at := 4; at < p.n; {
 		switch p.form {
 		case formStructs:
 			fields = append(fields, p.of.describe(b[at:at+p.of.size])...)
+			fields[len(fields)-p.of.count()].row = true
 			at += p.of.size
 		case formNumbers:
-			fields = append(fields, field{8, strconv.FormatUint(le.Uint64(b[at:]), 10)})
+			fields = append(fields, is(8, strconv.FormatUint(le.Uint64(b[at:]), 10)))
 			at += 8
 		default:
-			fields = append(fields, field{4, fmt.Sprintf("#%x", p.at+at+int(le.Uint32(b[at:])))})
+			fields = append(fields, is(4, fmt.Sprintf("#%x", p.at+at+int(le.Uint32(b[at:])))))
 			at += 4
 		}
 	}
@@ -284,8 +297,11 @@ func (x *indexDump) vtable(p part, b []byte) []field {
 			}
 		}
 	}
-	return []field{{len(b), fmt.Sprintf("vtable of %s, %d bytes, table of %d: %s", p.table.name, le.Uint16(b), le.Uint16(b[2:]), strings.Join(texts, ", "))}}
+	return []field{is(len(b), fmt.Sprintf("vtable of %s, %d bytes, table of %d: %s", p.table.name, le.Uint16(b), le.Uint16(b[2:]), strings.Join(texts, ", ")))}
 }
+
+// count is the number of a struct's fields.
+func (s *structType) count() int { return strings.Count(s.fields, ";") + 1 }
 
 // describe gives the fields of a struct with their values.
 func (s *structType) describe(b []byte) []field {
@@ -301,7 +317,7 @@ func (s *structType) describe(b []byte) []field {
 		if words[1] == "name" { // of an axis
 			value = strconv.QuoteRune(rune(b[begin]))
 		}
-		fields = append(fields, field{n, words[1] + " " + value})
+		fields = append(fields, is(n, words[1]+" "+value))
 		at = begin + n
 	}
 	fields[len(fields)-1].n += s.size - at

@@ -16,7 +16,7 @@ type flat struct {
 	err   *Error
 	texts textSlab
 	plans [len(tableTypes)]tablePlan // the last of each kind of table
-	trace func(part)                  // when not nil, is told of everything reached
+	trace func(part)                 // when not nil, is told of everything reached
 }
 
 // part is a stretch of the index that has been reached: bytes at to at+n, which belong to a slot of a table.
@@ -62,14 +62,6 @@ func (f *flat) fail(at int, format string, args ...any) {
 	if f.err == nil {
 		f.err = &Error{Offset: f.base + int64(at), Thing: "index", Detail: fmt.Sprintf(format, args...), Err: ErrCorrupt}
 	}
-}
-
-// spend accounts for n bytes that have been reached.
-func (f *flat) spend(at, n int, p place) bool {
-	if f.spent += n; f.spent > len(f.b) {
-		f.fail(at, "%v: parts of the index are referred to more than once", p)
-	}
-	return f.err == nil
 }
 
 func (f *flat) u16(at int) int     { return int(binary.LittleEndian.Uint16(f.b[at:])) }
@@ -129,7 +121,8 @@ func (f *flat) table(at int, kind *tableType) table {
 			return t
 		}
 	}
-	if !f.spend(at, plan.bytes, place{kind, wholeTable}) {
+	if f.spent += plan.bytes; f.spent > len(f.b) {
+		f.fail(at, "%v: parts of the index are referred to more than once", place{kind, wholeTable})
 		return t
 	}
 	t.plan = plan
@@ -236,51 +229,49 @@ func (t *table) sub(slot int, kind *tableType) table {
 
 // vector is the position of the first element of a vector of elements of n bytes, and their count; 0, 0 when absent.
 func (t *table) vector(slot, n, align int, form form, of *structType) (at, count int) {
-	f, field := t.f, t.field(slot)
-	if field < 0 || f.err != nil {
+	f, o := t.f, int(t.plan.slots[slot])
+	if o == 0 || f.err != nil {
 		return 0, 0
 	}
-	here := place{t.kind, slot}
-	at = f.follow(field, here)
-	if at < 0 || at > len(f.b)-4 || at&3 != 0 {
-		f.fail(field, "%v begins outside the index or unaligned", here)
+	d := uint64(f.u32(t.at + o))
+	if d < 4 || d > uint64(len(f.b)-t.at-o-4) {
+		f.fail(t.at+o, "%v: distance %d leads outside the index", place{t.kind, slot}, d)
 		return 0, 0
 	}
-	length := uint64(f.u32(at)) * uint64(n)
-	if length > uint64(len(f.b)-at-4) {
-		f.fail(at, "%v: %d elements do not fit the index", here, f.u32(at))
+	at = t.at + o + int(d)
+	first, elements := at+4, uint64(f.u32(at))
+	length := elements * uint64(n)
+	switch {
+	case at&3 != 0 || first&(align-1) != 0:
+		f.fail(at, "%v: elements are not aligned to %d bytes", place{t.kind, slot}, align)
+		return 0, 0
+	case length > uint64(len(f.b)-first):
+		f.fail(at, "%v: %d elements do not fit the index", place{t.kind, slot}, elements)
 		return 0, 0
 	}
-	if (at+4)&(align-1) != 0 {
-		f.fail(at, "%v: elements are not aligned to %d bytes", here, align)
-		return 0, 0
-	}
-	if !f.spend(at, 4+int(length), here) {
+	if f.spent += 4 + int(length); f.spent > len(f.b) {
+		f.fail(at, "%v: parts of the index are referred to more than once", place{t.kind, slot})
 		return 0, 0
 	}
 	if f.trace != nil {
-		f.trace(part{at, 4 + int(length), here, form, of})
+		f.trace(part{at, 4 + int(length), place{t.kind, slot}, form, of})
 	}
-	return at + 4, int(f.u32(at))
+	return first, int(elements)
 }
 
-// structs is a vector of structs: the position of the first, and their count.
+// structs is a vector of structs: the position of the first, and their count. Bytes between their fields are left to be looked
+// at.
 func (t *table) structs(slot int, s *structType) (at, n int) {
-	at, n = t.vector(slot, s.size, s.align, formStructs, s)
-	for i := range n {
-		if !t.f.gapIsZero(at+i*s.size, s) {
-			return 0, 0
-		}
-	}
-	return at, n
+	return t.vector(slot, s.size, s.align, formStructs, s)
 }
 
-// within checks that a vector of structs has no more entries than any may have.
-func (t *table) within(slot, n int) bool {
+// room is how many of the n entries of a vector of structs of the root are to be read: none when there are too many.
+func (t *table) room(slot, n int) int {
 	if n > maxEntries {
 		t.f.fail(t.at, "%v: %d entries, the limit is %d", place{t.kind, slot}, n, maxEntries)
+		return 0
 	}
-	return n <= maxEntries
+	return n
 }
 
 // each makes room for the tables that a vector refers to, and calls do with each, until a fault. What count allocates is in

@@ -10,14 +10,18 @@ import (
 	"npuw/artifact/layout"
 )
 
-// windowElements is how many elements of an operand are read at a time, padding included.
-const windowElements = 1 << 21
+// A window may hold so many elements for each of those that are wanted; a small one may hold more.
+const (
+	windowExcess = 64
+	windowSmall  = 1 << 14
+)
 
 // gatherer collects boxes of values from operands. Its memory is used again from one to the next.
 type gatherer struct {
-	file *File
-	raw  bool // elements as they are; else float32
-	elem int  // bytes of a value
+	file   *File
+	window uint64 // how many elements of an operand may be read at a time
+	raw    bool   // values are elements as they are; else float32
+	elem   int    // bytes of a value
 
 	out         []byte   // the values of the band, row-major
 	begin, size []uint64 // of the band
@@ -54,14 +58,14 @@ func (g *gatherer) band(pieces []piece, begin, size []uint64) error {
 }
 
 // box gathers the box from of the values, whose first element is at index to of the piece's operand. Where the window around it
-// is too large, because the elements lie far apart, the box is halved: that of one element is one element.
+// is too large, or its elements lie far apart in it, the box is halved: the window around one element is that element.
 func (g *gatherer) box(p *piece, from []PlacedAxis, to []uint64) error {
 	window, err := windowAround(p.operand, from, to)
 	if err != nil {
 		return &Error{Offset: -1, Thing: fmt.Sprintf("operand %q", p.operand.Name), Detail: err.Error(), Err: ErrCorrupt}
 	}
-	if window.Layout.Elements() <= windowElements {
-		return g.window(p, window, from, to)
+	if n := window.Layout.Elements(); n <= min(g.window, max(windowSmall, windowExcess*placedVolume(from))) {
+		return g.gather(p, window, from, to)
 	}
 	widest := 0
 	for j := range from {
@@ -104,8 +108,8 @@ func windowAround(o *Operand, from []PlacedAxis, to []uint64) (layout.Window, er
 	return o.Layout.Window(begin, size)
 }
 
-// window reads a window and gathers a box from it.
-func (g *gatherer) window(p *piece, window layout.Window, from []PlacedAxis, to []uint64) error {
+// gather reads a window and gathers a box from it.
+func (g *gatherer) gather(p *piece, window layout.Window, from []PlacedAxis, to []uint64) error {
 	o, elem := p.operand, uint64(p.operand.Format.Size())
 	g.packed = resize(g.packed, window.Layout.Elements()*elem)
 	thing, base := fmt.Sprintf("operand %q", o.Name), g.file.Index.Segments[o.Segment].Offset+o.Offset

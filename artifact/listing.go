@@ -129,7 +129,7 @@ func (x *Index) List(measured bool) Listing {
 func (x *Index) listOperand(o *Operand, measured bool) OperandListing {
 	e := OperandListing{
 		Name: o.Name, Segment: x.Segments[o.Segment].Name, Offset: o.Offset, Bytes: o.Bytes, Supported: o.Supported(),
-		Format: o.Format.String(), Layout: o.Layout.String(), Pad: o.PadBits, Axes: []AxisListing{},
+		Format: o.Format.String(), Layout: o.layoutText(), Pad: o.PadBits, Axes: []AxisListing{},
 		Placements: []PlacementListing{}, Fills: []FillListing{},
 	}
 	for _, a := range o.Layout.Axes {
@@ -165,6 +165,14 @@ func (k SegmentKind) String() string {
 		return "instructions"
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
+}
+
+// layoutText is the layout, empty where it is not known.
+func (o *Operand) layoutText() string {
+	if !o.Supported() {
+		return ""
+	}
+	return o.Layout.String()
 }
 
 // finite puts the largest number for an infinity, and -1 for what is not a number: JSON has neither.

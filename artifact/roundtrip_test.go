@@ -227,7 +227,7 @@ func oracleContract(c *fb.Contract) Contract {
 	}
 	f := c.Facts(nil)
 	return Contract{
-		Name: string(c.Name()), Operation: kernel.Operation(c.Operation()), Kernel: string(c.Kernel()),
+		Name: string(c.Name()), Operation: kernel.Operation(c.Operation()), Epilogue: kernel.Epilogue(c.Epilogue()), Kernel: string(c.Kernel()),
 		Xclbin: none(f.Xclbin()), Instructions: none(f.Instructions()), Shape: structs(c.ShapeLength(), c.Shape, oracleAxis),
 		Arguments: structs(c.ArgumentsLength(), c.Arguments, func(a *fb.Argument) Argument {
 			f := a.Facts(nil)

@@ -128,7 +128,7 @@ func TestOperandRules(t *testing.T) {
 		{"name twice", operand(1, func(o *Operand) { o.Name = "linear" }), `operand "linear": two have this name`},
 		{"name with a newline", operand(1, func(o *Operand) { o.Name = "a\nb" }), "Operand.name"},
 		{"segment missing", operand(1, func(o *Operand) { o.Segment = 4 }), `operand "bias": segment 4, there are 4`},
-		{"segment 2^31", operand(1, func(o *Operand) { o.Segment = 1 << 31 }), `operand "bias": segment 2147483648`},
+		{"segment 2^31-1", operand(1, func(o *Operand) { o.Segment = math.MaxInt32 }), `operand "bias": segment 2147483647`},
 		{"segments out of order", operand(5, func(o *Operand) { o.Segment = 1 }), `operand "split.1": segment 1`},
 		{"offset not aligned", operand(1, func(o *Operand) { o.Offset += 128 }), `operand "bias": 256 bytes at`},
 		{"overlap", operand(1, func(o *Operand) { o.Offset -= 256 }), `operand "bias": 256 bytes at`},
@@ -224,7 +224,7 @@ func TestPlacementRules(t *testing.T) {
 	}
 	testRules(t, ErrCorrupt, false, []rule{
 		{"of no parameter", linear(func(p *Placement) { p.Parameter = 13 }), `operand "linear": a placement of parameter 13, there are 13`},
-		{"of parameter 2^32-1", linear(func(p *Placement) { p.Parameter = math.MaxUint32 }), `operand "linear": a placement of parameter 4294967295`},
+		{"of parameter 2^31-1", linear(func(p *Placement) { p.Parameter = math.MaxInt32 }), `operand "linear": a placement of parameter 2147483647`},
 		{"of one axis", linear(func(p *Placement) { p.From = p.From[:1] }), `operand "linear": a placement of "linear.weight" with 1 and 2 axes`},
 		{"to three axes", linear(func(p *Placement) { p.To = []uint64{0, 0, 1} }), `operand "linear": a placement of "linear.weight" with 2 and 3 axes`},
 		{"scale 0", linear(func(p *Placement) { p.Scale = 0 }), "scale 0"},
@@ -331,7 +331,7 @@ func TestContractRules(t *testing.T) {
 		{"binding of no operand", binding(func(b *Binding) { b.Operand = 11 }), "binding: operand 11"},
 		{"binding to no contract", binding(func(b *Binding) { b.Contract = 2 }), "contract 2"},
 		{"binding to no argument", binding(func(b *Binding) { b.Argument = 5 }), "argument 5"},
-		{"binding to 2^32-1", binding(func(b *Binding) { *b = Binding{math.MaxUint32, math.MaxUint32, math.MaxUint32} }), "binding"},
+		{"binding to 2^32-1", binding(func(b *Binding) { *b = Binding{-1, -1, -1} }), "binding"},
 		{"other operand", binding(func(b *Binding) { b.Operand = 1 }), `binding: operand "bias" does not fit`},
 		{"other kind", weight(func(a *Argument) { a.Kind = kernel.ScalarArgument }), unfit},
 		{"other role", weight(func(a *Argument) { a.Role = kernel.Output }), unfit},

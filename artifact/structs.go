@@ -83,9 +83,9 @@ var (
 type tableType struct {
 	name   string
 	number int // position in tableTypes
-	slots []slotType
-	least int // bytes that every such table takes: its first four and the structs that must be there
-	most  int // how many of them one vector may refer to; 0: as many as the index holds
+	slots  []slotType
+	least  int // bytes that every such table takes: its first four and the structs that must be there
+	most   int // how many of them one vector may refer to; 0: as many as the index holds
 }
 
 // slotType is a slot of a table: its name and type as in FORMAT.md, section 5, where * marks what must be there.
@@ -99,8 +99,14 @@ const maxSlots = 9
 
 var (
 	indexTable = tableType{name: "Index", number: 0, least: 4, slots: []slotType{
-		{"producer", "Producer*", nil}, {"model", "Model*", nil}, {"segments", "[Segment]", nil}, {"operands", "[Operand]", nil},
-		{"parameters", "[Parameter]", nil}, {"notes", "[Note]", nil}, {"xclbins", "[Xclbin]", nil}, {"contracts", "[Contract]", nil},
+		{"producer", "Producer*", nil},
+		{"model", "Model*", nil},
+		{"segments", "[Segment]", nil},
+		{"operands", "[Operand]", nil},
+		{"parameters", "[Parameter]", nil},
+		{"notes", "[Note]", nil},
+		{"xclbins", "[Xclbin]", nil},
+		{"contracts", "[Contract]", nil},
 		{"bindings", "[Binding]", nil},
 	}}
 	producerTable = tableType{name: "Producer", number: 1, least: 8, slots: []slotType{
@@ -114,8 +120,13 @@ var (
 		{"name", "string", nil}, {"facts", "SegmentFacts*", &segmentFacts},
 	}}
 	operandTable = tableType{name: "Operand", number: 5, least: 100, most: maxEntries, slots: []slotType{
-		{"name", "string", nil}, {"facts", "OperandFacts*", &operandFacts}, {"axes", "[Axis]", nil}, {"planes", "[Plane]", nil},
-		{"placements", "[Placement]", nil}, {"fills", "[Fill]", nil}, {"statistics", "Statistics*", &statisticsStruct},
+		{"name", "string", nil},
+		{"facts", "OperandFacts*", &operandFacts},
+		{"axes", "[Axis]", nil},
+		{"planes", "[Plane]", nil},
+		{"placements", "[Placement]", nil},
+		{"fills", "[Fill]", nil},
+		{"statistics", "Statistics*", &statisticsStruct},
 	}}
 	planeTable = tableType{name: "Plane", number: 6, least: 52, most: maxPlanes, slots: []slotType{
 		{"facts", "PlaneFacts*", &planeFacts}, {"block", "[u64]", nil}, {"digits", "[Digit]", nil},
@@ -133,8 +144,13 @@ var (
 		{"name", "string", nil}, {"facts", "XclbinFacts*", &xclbinFacts},
 	}}
 	contractTable = tableType{name: "Contract", number: 11, least: 12, most: maxEntries, slots: []slotType{
-		{"name", "string", nil}, {"operation", "string", nil}, {"kernel", "string", nil}, {"facts", "ContractFacts*", &contractFacts},
-		{"shape", "[Axis]", nil}, {"arguments", "[Argument]", nil}, {"epilogue", "string", nil},
+		{"name", "string", nil},
+		{"operation", "string", nil},
+		{"kernel", "string", nil},
+		{"facts", "ContractFacts*", &contractFacts},
+		{"shape", "[Axis]", nil},
+		{"arguments", "[Argument]", nil},
+		{"epilogue", "string", nil},
 	}}
 	argumentTable = tableType{name: "Argument", number: 12, least: 28, slots: []slotType{
 		{"name", "string", nil}, {"facts", "ArgumentFacts*", &argumentFacts}, {"axes", "[Axis]", nil}, {"digits", "[Digit]", nil},

@@ -12,8 +12,9 @@ func plainText(s []byte) bool {
 	rest := s
 	for ; len(rest) >= 8; rest = rest[8:] { // eight bytes at a time while they are printable ASCII
 		w := binary.LittleEndian.Uint64(rest)
-		deleted := w ^ 0x7f*ones
-		if (w|w-' '*ones|deleted-ones)&tops != 0 {
+		// A byte from 0x80 has its top bit set. Of the lowest byte below a space, and of the lowest DEL, the subtraction sets it.
+		control, deleted := w-' '*ones, (w^0x7f*ones)-ones
+		if (w|control|deleted)&tops != 0 {
 			break
 		}
 	}

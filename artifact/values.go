@@ -18,7 +18,16 @@ type Values struct {
 
 	file   *File
 	pieces []piece // disjoint, and together all of Shape
+	limits limits
 }
+
+// limits bound what is in memory at a time.
+type limits struct {
+	band   uint64 // values that are gathered
+	window uint64 // elements of an operand that are read, padding included
+}
+
+var usualLimits = limits{band: 1 << 20, window: 1 << 21}
 
 // piece is a box of the values and where it lies: for values of an operand, all of it.
 type piece struct {
@@ -36,7 +45,7 @@ func (a *File) OperandValues(name string) (*Values, error) {
 		return nil, a.fault("operand", name, ErrUnsupported, "encoding %d in %v; use a newer npuw", o.Encoding, o.Format)
 	}
 	p := Placement{Scale: 1, To: make([]uint64, len(o.Layout.Axes))}
-	v := &Values{Name: name, file: a}
+	v := &Values{Name: name, file: a, limits: usualLimits}
 	for i, axis := range o.Layout.Axes {
 		v.Shape = append(v.Shape, axis.Extent)
 		p.From = append(p.From, PlacedAxis{Size: axis.Extent, Step: 1, Axis: i})
@@ -53,7 +62,7 @@ func (a *File) ParameterValues(name string) (*Values, error) {
 		return nil, a.fault("parameter", name, ErrNotFound, "")
 	}
 	parameter := &a.Index.Parameters[i]
-	v := &Values{Name: name, Shape: parameter.Shape, file: a}
+	v := &Values{Name: name, Shape: parameter.Shape, file: a, limits: usualLimits}
 	var boxes [][]PlacedAxis
 	for j := range a.Index.Operands {
 		o := &a.Index.Operands[j]
@@ -109,29 +118,26 @@ func (v *Values) WriteRaw(w io.Writer) error {
 	return v.write(w, v.Format, true)
 }
 
-// bandElements is how many values are gathered at a time.
-const bandElements = 1 << 20
-
 // write goes through the values in bands, boxes whose values follow each other in the output: whole on the last axes, cut on
 // one, and of one index on those before it.
 func (v *Values) write(w io.Writer, format element.Format, raw bool) error {
 	n := len(v.Shape)
 	begin, size := make([]uint64, n), slices.Clone(v.Shape)
 	cut, inner := n-1, uint64(1) // inner: values in one index of axis cut
-	for cut >= 0 && inner <= bandElements/v.Shape[cut] {
+	for cut >= 0 && inner <= v.limits.band/v.Shape[cut] {
 		inner *= v.Shape[cut]
 		cut--
 	}
 	step := uint64(1)
 	if cut >= 0 {
-		if step = bandElements / inner; step > 64 { // so that tiles are read once
+		if step = v.limits.band / inner; step > 64 { // so that tiles are read once
 			step &^= 63
 		}
 		for a := range cut {
 			size[a] = 1
 		}
 	}
-	g := gatherer{file: v.file, raw: raw, elem: format.Size(), out: make([]byte, inner*step*uint64(format.Size()))}
+	g := gatherer{file: v.file, window: v.limits.window, raw: raw, elem: format.Size(), out: make([]byte, inner*step*uint64(format.Size()))}
 	for {
 		if cut >= 0 {
 			size[cut] = min(step, v.Shape[cut]-begin[cut])

@@ -90,8 +90,8 @@ func (a *File) verifySegment(s *Segment, operands []Operand) error {
 // segmentWalk goes through the bytes of a segment of weights.
 type segmentWalk struct {
 	s        *Segment
-	at       uint64       // in the segment: what comes next
-	operands []Operand    // of which nothing or only the first part has been seen
+	at       uint64    // in the segment: what comes next
+	operands []Operand // of which nothing or only the first part has been seen
 	padding  *padding  // of the first of them
 }
 
@@ -175,7 +175,7 @@ func (a *File) verifyFills(s *Segment, o *Operand) error {
 		for axis, n := range f.Size {
 			box.From = append(box.From, PlacedAxis{Size: n, Step: 1, Axis: axis})
 		}
-		v := Values{Name: o.Name, Shape: f.Size, file: a, pieces: []piece{{o, box}}}
+		v := Values{Name: o.Name, Shape: f.Size, file: a, pieces: []piece{{o, box}}, limits: usualLimits}
 		if err := v.write(&fillCheck{s: s, o: o, f: f, want: want}, o.Format, true); err != nil {
 			return err
 		}

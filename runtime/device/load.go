@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -13,22 +13,14 @@ import (
 	"npuw/artifact"
 )
 
-// Model is an artifact on a device: each segment a buffer, each operand a view.
-type Model struct {
-	Index  *artifact.Index
-	Report Report
-
-	file     *artifact.File
-	mu       sync.Mutex
-	segments []Buffer // nil once closed
-}
-
 // Report says how an artifact was loaded.
 type Report struct {
 	Path, Device string
 	Checked      bool // the digest of every segment was compared
 	Segments     []SegmentReport
-	Elapsed      time.Duration
+	// Unsupported are the contracts of the index that the device has no kernel for. Programs for other devices may use them.
+	Unsupported []ContractReport
+	Elapsed     time.Duration
 }
 
 // SegmentReport says how one segment became a buffer.
@@ -39,13 +31,19 @@ type SegmentReport struct {
 	Why    string // why it was copied
 }
 
+// ContractReport says why a contract cannot be opened.
+type ContractReport struct{ Name, Why string }
+
 // LoadOptions say how to load. The zero value checks everything.
 type LoadOptions struct {
 	// SkipDigests leaves the comparison of segment digests out: a file of the right length with wrong bytes is then not noticed.
 	SkipDigests bool
 }
 
-// Load opens the artifact at path and makes every segment a buffer of d: mapped where the device can, copied where not.
+// Load opens the artifact at path and makes every segment a buffer of d: mapped where the device can, copied where not. Each segment's
+// digest is compared, of a copy in the copy itself. The index is bound where d is a Binder, and each of its contracts opened once and
+// closed, so that an artifact built for other kernels than the device has is an ErrMismatch now. After an error nothing is left open.
+// The end of ctx is noticed between segments and between contracts.
 func Load(ctx context.Context, d Device, path string, opts LoadOptions) (*Model, error) {
 	start := time.Now()
 	file, err := artifact.Open(path)
@@ -57,81 +55,131 @@ func Load(ctx context.Context, d Device, path string, opts LoadOptions) (*Model,
 		Index: file.Index, file: file, segments: make([]Buffer, n),
 		Report: Report{Path: path, Device: d.Name(), Checked: !opts.SkipDigests, Segments: make([]SegmentReport, n)},
 	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for i := range n {
-		g.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			return m.loadSegment(d, i, opts)
-		})
-	}
-	if err := g.Wait(); err != nil {
+	if err := m.load(ctx, d); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	m.Report.Elapsed = time.Since(start)
 	return m, nil
 }
 
-func (m *Model) loadSegment(d Device, i int, opts LoadOptions) error {
-	s := &m.Index.Segments[i]
-	if !opts.SkipDigests {
-		if err := m.file.CheckSegment(i); err != nil {
-			return err
-		}
+// load does the work of Load. On an error, Close frees what there is.
+func (m *Model) load(ctx context.Context, d Device) error {
+	g, loading := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range m.segments {
+		g.Go(func() error {
+			err := loading.Err()
+			if err == nil {
+				err = m.loadSegment(d, i)
+			}
+			return m.fault("segment", m.Index.Segments[i].Name, err)
+		})
 	}
-	r := &m.Report.Segments[i]
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if b, ok := d.(Binder); ok {
+		release, err := b.Bind(m.Index, m.Segment)
+		if err != nil {
+			return fmt.Errorf("%s: %w", m.Report.Path, err)
+		}
+		m.release = release
+	}
+	return m.tryContracts(ctx, d)
+}
+
+// fault names file and thing in an error, unless it says both already.
+func (m *Model) fault(thing, name string, err error) error {
+	var known *artifact.Error
+	if err == nil || errors.As(err, &known) && known.File != "" {
+		return err
+	}
+	return fmt.Errorf("%s: %s %q: %w", m.Report.Path, thing, name, err)
+}
+
+func (m *Model) loadSegment(d Device, i int) error {
+	s, r := &m.Index.Segments[i], &m.Report.Segments[i]
 	r.Name, r.Bytes = s.Name, s.Bytes
-	pages, err := m.file.Map()
-	if err == nil {
-		if m.segments[i], err = d.Map(pages[s.Offset:s.Offset+s.Bytes], s.MemoryGroup); err == nil {
-			r.Mapped = true
-			return nil
+	b, refused := m.mapSegment(d, s)
+	switch {
+	case refused == nil:
+		m.segments[i], r.Mapped = b, true
+		if m.Report.Checked {
+			return m.file.CheckSegment(i)
 		}
+		return nil
+	case errors.Is(refused, ErrClosed):
+		return refused
 	}
-	r.Why = err.Error()
+	r.Why = refused.Error()
 	b, err := d.Allocate(int64(s.Bytes), s.MemoryGroup)
 	if err != nil {
-		return fmt.Errorf("segment %q: %w", s.Name, err)
+		return fmt.Errorf("it can be neither mapped (%v) nor copied: %w", refused, err)
 	}
 	m.segments[i] = b
+	return m.copySegment(b, s)
+}
+
+func (m *Model) mapSegment(d Device, s *artifact.Segment) (Buffer, error) {
+	pages, err := m.file.Map()
+	if err != nil {
+		return nil, err
+	}
+	end := s.Offset + s.Bytes
+	return d.Map(pages[s.Offset:end:end], s.MemoryGroup)
+}
+
+// copySegment fills a buffer with a segment, read once.
+func (m *Model) copySegment(b Buffer, s *artifact.Segment) error {
 	host, err := b.Host()
 	if err != nil {
 		return err
 	}
-	if _, err := m.file.ReadAt(host[:s.Bytes], int64(s.Offset)); err != nil {
-		return fmt.Errorf("%s: segment %q: %w", m.file.Path, s.Name, err)
+	if uint64(len(host)) != s.Bytes {
+		return fmt.Errorf("the device gave a buffer of %d bytes; %d were expected", len(host), s.Bytes)
+	}
+	corrupt := artifact.Error{File: m.Report.Path, Offset: int64(s.Offset), Thing: fmt.Sprintf("segment %q", s.Name)}
+	n, err := m.file.ReadAt(host, int64(s.Offset))
+	switch {
+	case n == len(host):
+	case errors.Is(err, io.EOF):
+		corrupt.Offset += int64(n)
+		corrupt.Detail, corrupt.Err = "the file ends here; it was cut while it was read", artifact.ErrTruncated
+		return &corrupt
+	default:
+		return err
+	}
+	if digest := artifact.Sum(host); m.Report.Checked && digest != s.Digest {
+		corrupt.Detail, corrupt.Err = fmt.Sprintf("digest %v, recorded %v; copy or build the file again", digest, s.Digest), artifact.ErrCorrupt
+		return &corrupt
 	}
 	return b.ToDevice()
 }
 
-// Operand is the buffer of an operand, and what the index says of it.
-func (m *Model) Operand(name string) (Buffer, *artifact.Operand, error) {
-	o := m.file.Operand(name)
-	if o == nil {
-		return nil, nil, fmt.Errorf("%s: operand %q: %w; the recipe %q does not make it", m.file.Path, name, artifact.ErrNotFound, m.Index.Producer.Recipe)
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.segments == nil {
-		return nil, nil, fmt.Errorf("%s: %w", m.file.Path, ErrClosed)
-	}
-	b, err := m.segments[o.Segment].View(int64(o.Offset), int64(o.Bytes))
-	return b, o, err
-}
-
-// Close closes the buffers, then the file. Kernels that still use them must have ended. Closing twice does nothing.
-func (m *Model) Close() error {
-	m.mu.Lock()
-	segments := m.segments
-	m.segments = nil
-	m.mu.Unlock()
-	var errs []error
-	for _, b := range segments {
-		if b != nil {
-			errs = append(errs, b.Close())
+// tryContracts opens and closes every contract of the index. That operands fit what they are bound to, artifact.Open has checked; that
+// xclbins, kernels and arguments are those of the contracts, the device's Open checks.
+func (m *Model) tryContracts(ctx context.Context, d Device) error {
+	for i := range m.Index.Contracts {
+		c := &m.Index.Contracts[i]
+		err := ctx.Err()
+		if err == nil {
+			err = tryContract(d, c)
+		}
+		if errors.Is(err, ErrUnsupported) {
+			m.Report.Unsupported = append(m.Report.Unsupported, ContractReport{c.Name, err.Error()})
+			continue
+		}
+		if err != nil {
+			return m.fault("contract", c.Name, err)
 		}
 	}
-	return errors.Join(append(errs, m.file.Close())...)
+	return nil
+}
+
+func tryContract(d Device, c *artifact.Contract) error {
+	k, err := d.Open(c)
+	if err != nil {
+		return err
+	}
+	return k.Close()
 }

@@ -80,7 +80,7 @@ func rootCommand() *cobra.Command {
 		root.AddCommand(commands...)
 	}
 	add("make", sourcesCommand(), recipesCommand(), planCommand(), packCommand())
-	add("use", inspectCommand(), verifyCommand(), extractCommand(), runCommand())
+	add("use", inspectCommand(), verifyCommand(), extractCommand(), runCommand(), xclbinCommand())
 	return root
 }
 
