@@ -10,8 +10,8 @@
 // A segment is what becomes one buffer object: whole pages, holding operands at 256-byte boundaries. The index says where
 // each operand is, in which element format and layout, and where in it each trained parameter can be found.
 //
-// Open checks header and index and copies the index into Go values; it touches no data. Verify checks every byte. Values
-// gives the numbers of an operand or parameter back. Create writes: all or nothing. Nothing in a file is trusted, and no
+// Open (of a path) and NewFile (of an io.ReaderAt) check header and index and copy the index into Go values; they touch no data.
+// Verify checks every byte. Values gives the numbers of an operand or parameter back. Create writes: all or nothing. Nothing in a file is trusted, and no
 // function panics, whatever the file holds. Everything wrong with a file is an *Error that unwraps to one of the
 // sentinels of this package.
 package artifact

@@ -7,7 +7,8 @@ import (
 )
 
 // Index is everything that an artifact says about its data, as Go values that live on when the file is closed. The fields
-// follow schema/FORMAT.md, which defines them.
+// follow schema/FORMAT.md, which defines them. In one that was read from a file, equal layouts and boxes share their slices:
+// what they hold is not to be written to.
 type Index struct {
 	Producer   Producer
 	Model      Model

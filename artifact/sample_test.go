@@ -102,16 +102,21 @@ func sampleParameters() []Parameter {
 	}
 }
 
-// sampleLayers are the operands of the first segment, then those of the second.
-func sampleLayers() [2][]sampleOperand {
-	row := func(width uint64) func(i []uint64) uint64 {
-		return func(i []uint64) uint64 { return i[0]*width + i[1] }
-	}
-	alone := func(i []uint64) uint64 { return i[0] }
-	vector := func(parameter int) func(i []uint64) float64 {
-		return func(i []uint64) float64 { return valueOf(parameter, i[0]) }
-	}
-	first := []sampleOperand{
+// byRow is the position in rows of the given width.
+func byRow(width uint64) func(i []uint64) uint64 {
+	return func(i []uint64) uint64 { return i[0]*width + i[1] }
+}
+
+func alone(i []uint64) uint64 { return i[0] }
+
+// vector is a parameter as it is.
+func vector(parameter int) func(i []uint64) float64 {
+	return func(i []uint64) float64 { return valueOf(parameter, i[0]) }
+}
+
+// wholeOperands hold one parameter each.
+func wholeOperands() []sampleOperand {
+	return []sampleOperand{
 		{ // N* K* K8 N8 K8 N4
 			name: "linear", format: element.BF16, axes: axes("K", 70, 128, "N", 40, 64),
 			digits:     digits(1, 2, 32, 0, 2, 64, 0, 8, 8, 1, 8, 4, 0, 8, 1, 1, 4, 1),
@@ -131,16 +136,20 @@ func sampleLayers() [2][]sampleOperand {
 			name: "conv", format: element.F16, axes: axes("K", 15, 16, "N", 7, 8), digits: digits(0, 16, 1, 1, 8, 1), pad: -2,
 			placements: []Placement{placed(convWeight, 1, from(0, 7, 1, 1, 0, 5, 3, 0, 0, 3, 1, 0), 0, 0)},
 			logical:    func(i []uint64) float64 { return valueOf(convWeight, i[1]*15+i[0]/3*3+i[0]%3) },
-			position:   row(8),
+			position:   byRow(8),
 		},
 		{ // K = C*X, X outermost
 			name: "conv.outer", format: element.F32, axes: axes("K", 15, 15, "N", 7, 7), digits: digits(0, 15, 1, 1, 7, 1),
 			placements: []Placement{placed(convOuter, 1, from(0, 7, 1, 1, 0, 5, 1, 0, 0, 3, 5, 0), 0, 0)},
 			logical:    func(i []uint64) float64 { return valueOf(convOuter, i[1]*15+i[0]%5*3+i[0]/5) },
-			position:   row(7),
+			position:   byRow(7),
 		},
 	}
-	second := []sampleOperand{
+}
+
+// partOperands hold parts of parameters.
+func partOperands() []sampleOperand {
+	return []sampleOperand{
 		{
 			name: "split.0", format: element.BF16, axes: axes("K", 6, 6, "N", 7, 8), digits: digits(1, 8, 1, 0, 6, 1),
 			placements: []Placement{placed(splitWeight, 1, from(0, 7, 1, 1, 0, 6, 1, 0), 0, 0)},
@@ -151,7 +160,7 @@ func sampleLayers() [2][]sampleOperand {
 			name: "split.1", format: element.F16, axes: axes("K", 6, 8, "N", 5, 5), digits: digits(0, 8, 1, 1, 5, 1),
 			placements: []Placement{placed(splitWeight, 1, from(7, 5, 1, 1, 0, 6, 1, 0), 0, 0)},
 			logical:    func(i []uint64) float64 { return valueOf(splitWeight, (i[1]+7)*6+i[0]) },
-			position:   row(5),
+			position:   byRow(5),
 		},
 		{ // q, k, v side by side, their biases as row 8; k has none
 			name: "qkv", format: element.BF16, axes: axes("K", 9, 16, "N", 12, 16), digits: digits(1, 4, 4, 0, 16, 1, 1, 4, 1), pad: 0.5,
@@ -178,6 +187,12 @@ func sampleLayers() [2][]sampleOperand {
 			},
 			position: func(i []uint64) uint64 { return i[1]/4*64 + i[0]*4 + i[1]%4 },
 		},
+	}
+}
+
+// oddOperands hold vectors in ways that are allowed and of no use.
+func oddOperands() []sampleOperand {
+	return []sampleOperand{
 		{
 			name: "tied.0", format: element.BF16, axes: axes("N", 3, 4), digits: digits(0, 4, 1),
 			placements: []Placement{placed(tied, 1, from(0, 3, 1, 0), 0)}, logical: vector(tied), position: alone,
@@ -218,7 +233,6 @@ func sampleLayers() [2][]sampleOperand {
 			logical:    func([]uint64) float64 { return valueOf(epsilon, 0) }, position: alone,
 		},
 	}
-	return [2][]sampleOperand{first, second}
 }
 
 // newSample is an artifact with something of everything.
@@ -231,11 +245,10 @@ func newSample(page uint64) *sample {
 		Parameters: sampleParameters(),
 		Xclbins:    []Xclbin{{"a.xclbin", [16]byte{1, 2, 3, 15: 9}, 12345, Digest{6, 7}}},
 	}}
-	layers := sampleLayers()
-	s.segment("layer.0", 3, layers[0])
+	s.segment("layer.0", 3, wholeOperands())
 	s.segment("empty", NoGroup, nil)
 	s.stream("code", []byte("\x01\x02instructions\xff"))
-	s.segment("layer.1", NoGroup, layers[1])
+	s.segment("layer.1", NoGroup, append(partOperands(), oddOperands()...))
 	linear := &s.index.Operands[0]
 	s.index.Contracts = []Contract{
 		{

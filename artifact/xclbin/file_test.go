@@ -238,10 +238,10 @@ func TestTruncated(t *testing.T) {
 // No change of a byte makes the reader panic, and what it refuses it refuses with a place in the file.
 func TestChangedBytes(t *testing.T) {
 	t.Parallel()
-	whole := readFixture(t)
+	whole := encode(t, xclbintest.MLIRAIE())
 	refused := 0
 	for i := range whole {
-		for _, change := range []byte{0x01, 0x80, 0xff} {
+		for _, change := range []byte{0x01, 0xff} {
 			b := bytes.Clone(whole)
 			b[i] ^= change
 			_, err := read(b)

@@ -41,7 +41,7 @@ func (p *project) fuzz(ctx context.Context, d time.Duration) error {
 		fmt.Fprintf(p.stdout, "%s.%s\n", t.pkg, t.name)
 		var out bytes.Buffer
 		err := p.runTo(ctx, io.MultiWriter(p.stdout, &out), nil,
-			"go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", d.String(), t.pkg)
+			"go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", d.String(), "-fuzzminimizetime", "20x", t.pkg)
 		if err != nil && stoppedByClock(out.Bytes()) {
 			fmt.Fprintln(p.stdout, "no input failed: the time ran out while one was being tried (go.dev/issue/75804)")
 			err = nil

@@ -25,20 +25,20 @@ func named(name string, opening func(*kernel.Contract) error, operations ...kern
 
 func TestPlacement(t *testing.T) {
 	t.Parallel()
-	any := func(*kernel.Contract) error { return nil }
+	all := func(*kernel.Contract) error { return nil }
 	for _, test := range []struct {
 		name   string
 		parts  []device.Part
 		want   []string // the devices of GEMM and GELU; "": none
 		reason string   // in Why of the last of them, or in the error
 	}{
-		{"the first", []device.Part{named("npu", any), named("host", any)}, []string{"npu", "npu"}, ""},
-		{"what is left", []device.Part{named("npu", only(kernel.GEMM)), named("host", any)}, []string{"npu", "host"}, "only plain GEMM"},
-		{"the third", []device.Part{named("npu", only(kernel.GEMM)), named("dsp", only(kernel.Add)), named("host", any)}, []string{"npu", "host"}, "only plain ADD"},
+		{"the first", []device.Part{named("npu", all), named("host", all)}, []string{"npu", "npu"}, ""},
+		{"what is left", []device.Part{named("npu", only(kernel.GEMM)), named("host", all)}, []string{"npu", "host"}, "only plain GEMM"},
+		{"the third", []device.Part{named("npu", only(kernel.GEMM)), named("dsp", only(kernel.Add)), named("host", all)}, []string{"npu", "host"}, "only plain ADD"},
 		{"nobody", []device.Part{named("npu", only(kernel.GEMM)), named("dsp", only(kernel.Add))}, []string{"npu", ""}, "only plain ADD"},
-		{"by rule", []device.Part{named("npu", any), named("host", any, kernel.GELU)}, []string{"npu", "host"}, ""},
-		{"by rule alone", []device.Part{named("npu", only(kernel.GEMM), kernel.GELU), named("host", any)}, []string{"npu", ""}, "only plain GEMM"},
-		{"by two rules", []device.Part{named("host", any), named("npu", only(kernel.GEMM), kernel.GELU), named("dsp", any, kernel.GELU)}, []string{"host", "dsp"}, "only plain GEMM"},
+		{"by rule", []device.Part{named("npu", all), named("host", all, kernel.GELU)}, []string{"npu", "host"}, ""},
+		{"by rule alone", []device.Part{named("npu", only(kernel.GEMM), kernel.GELU), named("host", all)}, []string{"npu", ""}, "only plain GEMM"},
+		{"by two rules", []device.Part{named("host", all), named("npu", only(kernel.GEMM), kernel.GELU), named("dsp", all, kernel.GELU)}, []string{"host", "dsp"}, "only plain GEMM"},
 	} {
 		c := closing(t, device.NewComposite(test.parts[0], test.parts[1:]...)).(*device.Composite)
 		for i, contract := range []*kernel.Contract{gemm("gemm"), gelu()} {
