@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"npuw/artifact/element"
+	"npuw/pipeline/internal/fifo"
 	"npuw/pipeline/source"
 )
 
@@ -115,12 +116,12 @@ func TestReadAtShrunkFile(t *testing.T) {
 func TestOpenFileWantsAPlainFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	fifo := filepath.Join(dir, "fifo")
-	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+	pipe := filepath.Join(dir, "fifo")
+	if err := fifo.Make(pipe); err != nil {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]error{
-		fifo:                         source.ErrUnsafePath,
+		pipe:                         source.ErrUnsafePath,
 		dir:                          source.ErrUnsafePath,
 		"/dev/null":                  source.ErrUnsafePath,
 		filepath.Join(dir, "absent"): fs.ErrNotExist,
@@ -145,7 +146,7 @@ func TestOpenBeside(t *testing.T) {
 		os.Symlink(filepath.Join(outer, "secret"), filepath.Join(dir, "absolute")),
 		os.Symlink("..", filepath.Join(dir, "up")),
 		os.Symlink("loop", filepath.Join(dir, "loop")),
-		syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600),
+		fifo.Make(filepath.Join(dir, "fifo")),
 	} {
 		if err != nil {
 			t.Fatal(err)

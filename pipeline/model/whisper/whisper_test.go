@@ -10,13 +10,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/x448/float16"
 	"google.golang.org/protobuf/proto"
 
 	"npuw/artifact/element"
+	"npuw/pipeline/internal/fifo"
 	"npuw/pipeline/model"
 	"npuw/pipeline/model/whisper"
 	"npuw/pipeline/source"
@@ -480,7 +480,7 @@ func TestConfig(t *testing.T) {
 	t.Run("a FIFO", func(t *testing.T) {
 		t.Parallel()
 		path := edited(t, func(*pb.GraphProto) {})
-		if err := syscall.Mkfifo(filepath.Join(filepath.Dir(path), "config.json"), 0o600); err != nil {
+		if err := fifo.Make(filepath.Join(filepath.Dir(path), "config.json")); err != nil {
 			t.Fatal(err)
 		}
 		if _, _, err := recognise(t, path); !errors.Is(err, source.ErrUnsafePath) {

@@ -6,11 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
 
+	"npuw/pipeline/internal/fifo"
 	"npuw/pipeline/source"
 	pb "npuw/schema/onnxpb"
 )
@@ -79,7 +79,7 @@ func TestExternalDataRefused(t *testing.T) {
 		os.WriteFile(filepath.Join(outer, "secret"), make([]byte, 8), 0o600),
 		os.WriteFile(filepath.Join(dir, "f"), make([]byte, 8), 0o600),
 		os.Symlink("../secret", filepath.Join(dir, "link")),
-		syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600),
+		fifo.Make(filepath.Join(dir, "fifo")),
 	); err != nil {
 		t.Fatal(err)
 	}
