@@ -130,7 +130,7 @@ func TestCutAfterOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantFault(t, f.Verify(), ErrTruncated, "verify")
-	wantFault(t, f.CheckSegment(0), ErrTruncated, "check a segment")
+	wantFault(t, f.CheckSegment(t.Context(), 0), ErrTruncated, "check a segment")
 	v, err := f.OperandValues("linear")
 	if err != nil {
 		t.Fatal(err)

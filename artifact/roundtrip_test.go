@@ -34,7 +34,7 @@ func TestRoundTrip(t *testing.T) {
 			t.Error(err)
 		}
 		for i := range f.Index.Segments {
-			if err := f.CheckSegment(i); err != nil {
+			if err := f.CheckSegment(t.Context(), i); err != nil {
 				t.Error(err)
 			}
 		}

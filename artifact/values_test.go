@@ -328,7 +328,7 @@ func TestClose(t *testing.T) {
 		_, mapErr := f.Map()
 		_, readErr := f.ReadAt(make([]byte, 1), 0)
 		for what, err := range map[string]error{
-			"map": mapErr, "read": readErr, "verify": f.Verify(), "check": f.CheckSegment(0), "values": v.WriteFloat32(&bytes.Buffer{}),
+			"map": mapErr, "read": readErr, "verify": f.Verify(), "check": f.CheckSegment(t.Context(), 0), "values": v.WriteFloat32(&bytes.Buffer{}),
 		} {
 			var e *Error
 			if !errors.Is(err, os.ErrClosed) || !errors.As(err, &e) {

@@ -91,17 +91,24 @@ const maxText = 2 << 20
 
 // ReadText reads a recipe or a release manifest. What is longer than either may be is cut, and left to the parser to refuse.
 func ReadText(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := source.OpenFile(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxText))
+	return io.ReadAll(io.NewSectionReader(f, 0, min(f.Size, maxText)))
 }
 
 // Pack writes the artifact to path, reads it back and verifies every byte. It returns the index, with what was measured. One that
 // does not verify is removed.
 func (b *Build) Pack(ctx context.Context, path string, opts pack.Options) (*artifact.Index, error) {
+	if there, err := os.Stat(path); err == nil {
+		for _, f := range b.Catalogue.Files {
+			if read, err := os.Stat(f.Path); err == nil && os.SameFile(there, read) {
+				return nil, fmt.Errorf("%s: is the model to be read, which it would replace; give the output another name", path)
+			}
+		}
+	}
 	if err := pack.Run(ctx, b.Catalogue, b.Plan, path, opts); err != nil {
 		return nil, err
 	}

@@ -12,9 +12,12 @@ package targets
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/magefile/mage/mg"
@@ -124,13 +127,40 @@ func CI(ctx context.Context, fuzztime *time.Duration) error {
 	return runSteps(ctx, p.stdout, p.ciSteps(given(fuzztime, defaultFuzzTime)))
 }
 
-// Clean removes dist.
+// Clean removes what build:weights has made from dist, and folders that are empty then. Other files in dist stay.
 func Clean() error {
 	p, err := openProject()
 	if err != nil {
 		return err
 	}
-	return os.RemoveAll(filepath.Join(p.root, defaultOut))
+	return removeArtifacts(filepath.Join(p.root, defaultOut))
+}
+
+// removeArtifacts removes .npuw files, finished or not, from a folder and those in it.
+func removeArtifacts(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		switch {
+		case e.IsDir():
+			err = removeArtifacts(path)
+		case e.Type().IsRegular() && (filepath.Ext(path) == ".npuw" || strings.Contains(e.Name(), ".npuw-tmp-")):
+			err = os.Remove(path)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if entries, err = os.ReadDir(dir); err == nil && len(entries) == 0 {
+		return os.Remove(dir)
+	}
+	return err
 }
 
 // given returns what an optional flag points to, or fallback when the flag was left out.

@@ -66,6 +66,9 @@ func run(ctx context.Context, c *source.Catalogue, p *plan.Plan, path string, op
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if err := c.Unchanged(); err != nil {
+		return err
+	}
 	return w.Commit()
 }
 

@@ -3,8 +3,9 @@ package recipe
 import (
 	"fmt"
 	"strings"
-	"unicode"
 	"unicode/utf8"
+
+	"npuw/artifact"
 )
 
 // Error says what is wrong with a recipe or a release, and where.
@@ -36,13 +37,11 @@ func checkName(name string) string {
 		return fmt.Sprintf("has %d bytes, at most %d are allowed", len(name), maxName)
 	case !utf8.ValidString(name):
 		return "is not UTF-8"
-	case strings.ContainsFunc(name, isControl):
+	case strings.ContainsFunc(name, artifact.IsControl):
 		return fmt.Sprintf("%q has a control character", name)
 	}
 	return ""
 }
-
-func isControl(r rune) bool { return r < ' ' || r == 0x7f }
 
 // printable makes a message safe to print: one line of bounded length, whatever of a file it quotes.
 func printable(message string) string {
@@ -51,7 +50,7 @@ func printable(message string) string {
 		message = message[:most] + "..."
 	}
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == utf8.RuneError {
+		if artifact.IsControl(r) || r == utf8.RuneError {
 			return '?'
 		}
 		return r

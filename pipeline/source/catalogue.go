@@ -74,6 +74,16 @@ func (c *Catalogue) Tensor(name string) *Tensor {
 	return nil
 }
 
+// Unchanged fails when a file has been written to since it was opened.
+func (c *Catalogue) Unchanged() error {
+	for _, f := range c.Files {
+		if err := f.Unchanged(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Close closes all files. The catalogue's facts stay readable; its tensors do not.
 func (c *Catalogue) Close() error {
 	var errs []error

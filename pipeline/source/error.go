@@ -18,6 +18,7 @@ var (
 	ErrMismatch      = errors.New("contradiction")                  // names, shapes or sizes that disagree with one another
 	ErrParameters    = errors.New("parameters do not fit")          // a parameter is missing, left over, or of the wrong shape
 	ErrNotFinite     = errors.New("not finite")                     // a value that is infinite or NaN, or becomes infinite when it is encoded
+	ErrChanged       = errors.New("changed")                        // was written to while it was read
 	ErrMisuse        = errors.New("misuse")                         // a caller's mistake, never a file's
 )
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // maxLocation bounds the length of a file name that a model gives, in bytes.
@@ -18,6 +19,7 @@ type File struct {
 	Path string // as given, or the model's folder joined with the name in the model
 	Size int64  // bytes, when it was opened
 	f    *os.File
+	time time.Time // of its last change then
 }
 
 // OpenFile opens a regular file for reading. A device, FIFO, socket or directory is refused without waiting for it.
@@ -86,7 +88,22 @@ func newFile(name string, f *os.File) (*File, error) {
 		f.Close()
 		return nil, notRegular(name, info.Mode())
 	}
-	return &File{Path: name, Size: info.Size(), f: f}, nil
+	return &File{Path: name, Size: info.Size(), f: f, time: info.ModTime()}, nil
+}
+
+// Unchanged fails when the file's size or time is not what it was when the file was opened: then what has been read of it may
+// be of two minds.
+func (f *File) Unchanged() error {
+	info, err := f.f.Stat()
+	if err != nil {
+		return openError(f.Path, err)
+	}
+	if info.Size() != f.Size || !info.ModTime().Equal(f.time) {
+		return &Error{
+			File: f.Path, Offset: -1, Problem: "was changed while it was read", Next: "run again when nothing writes to it", Err: ErrChanged,
+		}
+	}
+	return nil
 }
 
 // ReadAt reads as io.ReaderAt does.

@@ -70,7 +70,7 @@ func (m *Model) load(ctx context.Context, d Device) error {
 		g.Go(func() error {
 			err := loading.Err()
 			if err == nil {
-				err = m.loadSegment(d, i)
+				err = m.loadSegment(ctx, d, i)
 			}
 			return m.fault("segment", m.Index.Segments[i].Name, err)
 		})
@@ -97,7 +97,7 @@ func (m *Model) fault(thing, name string, err error) error {
 	return fmt.Errorf("%s: %s %q: %w", m.Report.Path, thing, name, err)
 }
 
-func (m *Model) loadSegment(d Device, i int) error {
+func (m *Model) loadSegment(ctx context.Context, d Device, i int) error {
 	s, r := &m.Index.Segments[i], &m.Report.Segments[i]
 	r.Name, r.Bytes = s.Name, s.Bytes
 	b, refused := m.mapSegment(d, s)
@@ -105,7 +105,7 @@ func (m *Model) loadSegment(d Device, i int) error {
 	case refused == nil:
 		m.segments[i], r.Mapped = b, true
 		if m.Report.Checked {
-			return m.file.CheckSegment(i)
+			return m.file.CheckSegment(ctx, i)
 		}
 		return nil
 	case errors.Is(refused, ErrClosed):
