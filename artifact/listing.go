@@ -1,8 +1,12 @@
 package artifact
 
 import (
+	"encoding/hex"
 	"fmt"
 	"math"
+
+	"npuw/artifact/kernel"
+	"npuw/artifact/layout"
 )
 
 // Listing is what an index says, for people and programs. Its JSON is an interface: fields are added, never changed.
@@ -15,6 +19,8 @@ type Listing struct {
 	Segments   []SegmentListing   `json:"segments"`
 	Operands   []OperandListing   `json:"operands"`
 	Parameters []ParameterListing `json:"parameters"`
+	Xclbins    []XclbinListing    `json:"xclbins"`
+	Contracts  []ContractListing  `json:"contracts"`
 }
 
 // SegmentListing is one segment.
@@ -94,6 +100,40 @@ type ParameterListing struct {
 	Operands []string `json:"operands"`
 }
 
+// XclbinListing is an xclbin that the artifact is bound to.
+type XclbinListing struct {
+	Name   string `json:"name"`
+	UUID   string `json:"uuid"`
+	Bytes  uint64 `json:"bytes"`
+	Digest string `json:"xxh3_128"`
+}
+
+// ContractListing is a kernel contract with the operands bound to its arguments.
+type ContractListing struct {
+	Name         string            `json:"name"`
+	Operation    string            `json:"operation"`
+	Epilogue     string            `json:"epilogue"`
+	Kernel       string            `json:"kernel"`
+	Xclbin       string            `json:"xclbin"`       // its name; empty: none
+	Instructions string            `json:"instructions"` // the name of their segment; empty: none
+	Shape        []AxisListing     `json:"shape"`
+	Arguments    []ArgumentListing `json:"arguments"`
+}
+
+// ArgumentListing is an argument of a contract.
+type ArgumentListing struct {
+	Name        string        `json:"name"`
+	Index       uint32        `json:"index"`
+	Role        string        `json:"role"` // "activation", "weight", "output", "instructions", "constant"
+	Scalar      bool          `json:"scalar"`
+	MemoryGroup int32         `json:"memory_group"`
+	Bytes       uint64        `json:"bytes"`
+	Format      string        `json:"format"` // empty: none
+	Axes        []AxisListing `json:"axes"`
+	Layout      string        `json:"layout"`
+	Operands    []string      `json:"operands"` // bound to it
+}
+
 // List lists an index. measured says that digests and statistics have been filled in.
 func (x *Index) List(measured bool) Listing {
 	l := Listing{
@@ -123,17 +163,60 @@ func (x *Index) List(measured bool) Listing {
 			}
 		}
 	}
+	x.listContracts(&l)
+	return l
+}
+
+func (x *Index) listContracts(l *Listing) {
+	l.Xclbins, l.Contracts = []XclbinListing{}, []ContractListing{}
+	for _, b := range x.Xclbins {
+		l.Xclbins = append(l.Xclbins, XclbinListing{b.Name, hex.EncodeToString(b.UUID[:]), b.Bytes, b.Digest.String()})
+	}
+	for i := range x.Contracts {
+		c := &x.Contracts[i]
+		e := ContractListing{
+			Name: c.Name, Operation: string(c.Operation), Epilogue: string(c.Epilogue), Kernel: c.Kernel,
+			Shape: listAxes(c.Shape), Arguments: []ArgumentListing{},
+		}
+		if c.Xclbin != None {
+			e.Xclbin = x.Xclbins[c.Xclbin].Name
+		}
+		if c.Instructions != None {
+			e.Instructions = x.Segments[c.Instructions].Name
+		}
+		for j := range c.Arguments {
+			a := &c.Arguments[j]
+			g := ArgumentListing{
+				Name: a.Name, Index: a.Index, Role: a.Role.String(), Scalar: a.Kind == kernel.ScalarArgument, MemoryGroup: a.MemoryGroup, Bytes: a.Bytes,
+				Axes: listAxes(a.Layout.Axes), Layout: a.Layout.String(), Operands: []string{},
+			}
+			if a.Format != 0 {
+				g.Format = a.Format.String()
+			}
+			for _, b := range x.Bindings {
+				if b.Contract == i && b.Argument == j {
+					g.Operands = append(g.Operands, x.Operands[b.Operand].Name)
+				}
+			}
+			e.Arguments = append(e.Arguments, g)
+		}
+		l.Contracts = append(l.Contracts, e)
+	}
+}
+
+func listAxes(axes []layout.Axis) []AxisListing {
+	l := []AxisListing{}
+	for _, a := range axes {
+		l = append(l, AxisListing{string(rune(a.Name)), a.Extent, a.Padded})
+	}
 	return l
 }
 
 func (x *Index) listOperand(o *Operand, measured bool) OperandListing {
 	e := OperandListing{
 		Name: o.Name, Segment: x.Segments[o.Segment].Name, Offset: o.Offset, Bytes: o.Bytes, Supported: o.Supported(),
-		Format: o.Format.String(), Layout: o.layoutText(), Pad: o.PadBits, Axes: []AxisListing{},
+		Format: o.Format.String(), Layout: o.layoutText(), Pad: o.PadBits, Axes: listAxes(o.Layout.Axes),
 		Placements: []PlacementListing{}, Fills: []FillListing{},
-	}
-	for _, a := range o.Layout.Axes {
-		e.Axes = append(e.Axes, AxisListing{string(rune(a.Name)), a.Extent, a.Padded})
 	}
 	for _, p := range o.Placements {
 		e.Placements = append(e.Placements, x.listPlacement(o, &p))

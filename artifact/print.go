@@ -80,6 +80,26 @@ func (x *Index) PrintParameters(w io.Writer) error {
 	return t.write(w)
 }
 
+// PrintContracts writes the kernel contracts and the operands bound to them as a table; nothing when there are none.
+func (x *Index) PrintContracts(w io.Writer) error {
+	if len(x.Contracts) == 0 {
+		return nil
+	}
+	fmt.Fprintln(w)
+	t := newColumns("contract", "<index", "role", "format", "layout", "shape", "operands")
+	for i, c := range x.List(false).Contracts {
+		t.add(strings.TrimSpace(strings.Join([]string{c.Name, c.Operation, c.Epilogue, c.Kernel, c.Xclbin}, " ")))
+		for j, a := range c.Arguments {
+			operands := strings.Join(a.Operands, ", ")
+			if len(a.Operands) > 2 {
+				operands = fmt.Sprintf("%s and %d more", a.Operands[0], len(a.Operands)-1)
+			}
+			t.add("  "+a.Name, strconv.Itoa(int(a.Index)), a.Role, a.Format, a.Layout, x.Contracts[i].Arguments[j].Layout.Shape(), operands)
+		}
+	}
+	return t.write(w)
+}
+
 // columns line up columns of text; a heading that begins with "<" is that of a column of numbers, which end in line.
 type columns struct {
 	numbers []bool

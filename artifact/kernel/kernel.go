@@ -86,6 +86,15 @@ const (
 	Constant     ArgumentRole = 4
 )
 
+// String is the role's name in listings.
+func (r ArgumentRole) String() string {
+	names := [...]string{"activation", "weight", "output", "instructions", "constant"}
+	if int(r) < len(names) {
+		return names[r]
+	}
+	return fmt.Sprintf("role(%d)", uint8(r))
+}
+
 // Argument is one argument of a kernel. Axes and digits of Layout stand for the shape; a scalar has none.
 type Argument struct {
 	Name        string
