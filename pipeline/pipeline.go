@@ -73,19 +73,6 @@ func findRecipe(name, family string) (*recipe.Recipe, error) {
 	}
 }
 
-// BindKernels binds the artifact's operands to the kernel contracts in the file at path.
-func (b *Build) BindKernels(path string) error {
-	text, err := ReadText(path)
-	if err != nil {
-		return err
-	}
-	k, err := recipe.ParseKernels(path, text)
-	if err != nil {
-		return err
-	}
-	return k.Bind(b.Plan.Index)
-}
-
 // maxText is more than a recipe or a release manifest may have.
 const maxText = 2 << 20
 

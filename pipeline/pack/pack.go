@@ -66,6 +66,11 @@ func run(ctx context.Context, c *source.Catalogue, p *plan.Plan, path string, op
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	for i, stream := range p.Streams {
+		if _, err := w.WriteAt(stream, int64(index.Segments[i].Offset)); err != nil {
+			return err
+		}
+	}
 	if err := c.Unchanged(); err != nil {
 		return err
 	}

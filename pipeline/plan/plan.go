@@ -3,6 +3,7 @@
 package plan
 
 import (
+	"bytes"
 	"fmt"
 	"math/bits"
 
@@ -20,6 +21,8 @@ type Plan struct {
 	PageBytes uint64
 	Index     *artifact.Index
 	Operands  []recipe.Operand // in the order of Index.Operands
+	// Streams are the bytes of segments that hold instructions, by position in Index.Segments.
+	Streams map[int][]byte
 }
 
 // New lays out the operands that recipe r makes of model m: segments in order of their first operand, operands in order within.
@@ -81,6 +84,26 @@ func (p *Plan) place(operands []recipe.Operand) error {
 		}
 	}
 	return nil
+}
+
+// AddStream appends a segment with an instruction stream, and gives its position. A stream that is there already is not added twice.
+func (p *Plan) AddStream(name string, stream []byte) int {
+	for i, s := range p.Streams {
+		if bytes.Equal(s, stream) {
+			return i
+		}
+	}
+	i := len(p.Index.Segments)
+	last := p.Index.Segments[i-1]
+	p.Index.Segments = append(p.Index.Segments, artifact.Segment{
+		Name: name, Kind: artifact.Instructions, MemoryGroup: artifact.NoGroup,
+		Offset: last.Offset + last.Bytes, Bytes: alignUp(uint64(len(stream)), p.PageBytes),
+	})
+	if p.Streams == nil {
+		p.Streams = map[int][]byte{}
+	}
+	p.Streams[i] = stream
+	return i
 }
 
 // Bounds far beyond any model, so that sums cannot overflow.

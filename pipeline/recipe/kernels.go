@@ -14,9 +14,23 @@ import (
 // Kernels are checked kernel contracts, with the operands to bind to each, made by ParseKernels.
 type Kernels struct {
 	Contracts []kernel.Contract
+	Files     []KernelFiles // of each contract
 
-	doc   *document
-	binds []bind
+	doc    *document
+	blocks []*field
+	binds  []bind
+}
+
+// KernelFiles are the files that a contract names, relative to the folder of its own; empty: none.
+type KernelFiles struct{ Xclbin, Instructions string }
+
+// Fault is an error at a field of contract i, or of its argument j where j is not negative.
+func (k *Kernels) Fault(i, j int, name, format string, args ...any) error {
+	block := k.blocks[i]
+	if arguments := block.all("argument"); j >= 0 && j < len(arguments) {
+		block = arguments[j]
+	}
+	return k.doc.fault(block.where(name, 0), format, args...)
 }
 
 // bind says that operands of these names are for an argument.
@@ -61,7 +75,7 @@ func ParseKernels(file string, text []byte) (*Kernels, error) {
 	if len(blocks) == 0 {
 		return nil, doc.fault(doc.root.end, "the file has no contracts; write contract { ... }")
 	}
-	k := &Kernels{doc: doc}
+	k := &Kernels{doc: doc, blocks: blocks}
 	for i, c := range m.Contract {
 		p := contractParser{kernels: k, block: blocks[i], number: i}
 		if err := p.parse(c); err != nil {
@@ -118,7 +132,16 @@ func (p *contractParser) parse(c *releasepb.Contract) error {
 	if err := p.c.Validate(); err != nil {
 		return p.fault(p.block.at, "%v", err)
 	}
+	for _, f := range [][2]string{{"xclbin", c.Xclbin}, {"instructions", c.Instructions}} {
+		if wrong := checkName(f[1]); f[1] != "" && wrong != "" {
+			return p.fault(p.block.where(f[0], 0), "the path of the %s %s", f[0], wrong)
+		}
+	}
+	if c.Xclbin != "" && c.Kernel == "" {
+		return p.fault(p.block.where("xclbin", 0), "the contract names no kernel of the xclbin; write kernel: \"MLIR_AIE\" or the like")
+	}
 	p.kernels.Contracts = append(p.kernels.Contracts, p.c)
+	p.kernels.Files = append(p.kernels.Files, KernelFiles{c.Xclbin, c.Instructions})
 	return nil
 }
 
@@ -147,7 +170,9 @@ func (p *contractParser) parseShape(c *releasepb.Contract) error {
 }
 
 func (p *contractParser) parseArgument(block *field, a *releasepb.Argument) error {
-	if !slices.Contains(operations[p.c.Operation], a.Name) && a.Role != releasepb.ArgumentRole_INSTRUCTIONS {
+	// What a compiled kernel needs besides (an opcode, the instructions and how many) goes by the names of its own.
+	own := a.Role == releasepb.ArgumentRole_INSTRUCTIONS || a.Role == releasepb.ArgumentRole_SCALAR
+	if !own && !slices.Contains(operations[p.c.Operation], a.Name) {
 		return p.fault(block.where("name", 0), "argument %q; %s has %s", a.Name, p.c.Operation, strings.Join(operations[p.c.Operation], ", "))
 	}
 	role, known := roles[a.Role]

@@ -617,8 +617,12 @@ type Contract struct {
 	// The kernel's name in its xclbin ("MLIR_AIE").
 	Kernel string `protobuf:"bytes,4,opt,name=kernel,proto3" json:"kernel,omitempty"`
 	// The sizes of the operation, by axis.
-	Shape         []*Size     `protobuf:"bytes,5,rep,name=shape,proto3" json:"shape,omitempty"`
-	Argument      []*Argument `protobuf:"bytes,6,rep,name=argument,proto3" json:"argument,omitempty"`
+	Shape    []*Size     `protobuf:"bytes,5,rep,name=shape,proto3" json:"shape,omitempty"`
+	Argument []*Argument `protobuf:"bytes,6,rep,name=argument,proto3" json:"argument,omitempty"`
+	// The path of the xclbin that holds the kernel, relative to this file. Arguments are checked against it. Left out: none is known.
+	Xclbin string `protobuf:"bytes,7,opt,name=xclbin,proto3" json:"xclbin,omitempty"`
+	// The path of the kernel's instruction stream, relative to this file. It travels in the artifact, as a segment.
+	Instructions  string `protobuf:"bytes,8,opt,name=instructions,proto3" json:"instructions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -693,6 +697,20 @@ func (x *Contract) GetArgument() []*Argument {
 		return x.Argument
 	}
 	return nil
+}
+
+func (x *Contract) GetXclbin() string {
+	if x != nil {
+		return x.Xclbin
+	}
+	return ""
+}
+
+func (x *Contract) GetInstructions() string {
+	if x != nil {
+		return x.Instructions
+	}
+	return ""
 }
 
 // Size is the size of an axis: { axis: "M" extent: 1500 padded: 1536 }.
@@ -771,7 +789,7 @@ type Argument struct {
 	Axes string `protobuf:"bytes,5,opt,name=axes,proto3" json:"axes,omitempty"`
 	// The order in memory, in the notation of FORMAT.md.
 	Layout string `protobuf:"bytes,6,opt,name=layout,proto3" json:"layout,omitempty"`
-	// The memory group it lies in; any when left out.
+	// The memory group it lies in; when left out that of the xclbin, or any without one.
 	MemoryGroup *uint32 `protobuf:"varint,7,opt,name=memory_group,json=memoryGroup,proto3,oneof" json:"memory_group,omitempty"`
 	// For a WEIGHT: patterns over the names of operands. Every operand that one matches is bound to this argument, and must fit it.
 	Operand       []string `protobuf:"bytes,8,rep,name=operand,proto3" json:"operand,omitempty"`
@@ -902,14 +920,16 @@ const file_npuw_schema_release_proto_rawDesc = "" +
 	"\x06output\x18\x03 \x01(\tR\x06output\x12\x18\n" +
 	"\akernels\x18\x04 \x01(\tR\akernels\"=\n" +
 	"\aKernels\x122\n" +
-	"\bcontract\x18\x01 \x03(\v2\x16.npuw.release.ContractR\bcontract\"\xce\x01\n" +
+	"\bcontract\x18\x01 \x03(\v2\x16.npuw.release.ContractR\bcontract\"\x8a\x02\n" +
 	"\bContract\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\toperation\x18\x02 \x01(\tR\toperation\x12\x1a\n" +
 	"\bepilogue\x18\x03 \x01(\tR\bepilogue\x12\x16\n" +
 	"\x06kernel\x18\x04 \x01(\tR\x06kernel\x12(\n" +
 	"\x05shape\x18\x05 \x03(\v2\x12.npuw.release.SizeR\x05shape\x122\n" +
-	"\bargument\x18\x06 \x03(\v2\x16.npuw.release.ArgumentR\bargument\"J\n" +
+	"\bargument\x18\x06 \x03(\v2\x16.npuw.release.ArgumentR\bargument\x12\x16\n" +
+	"\x06xclbin\x18\a \x01(\tR\x06xclbin\x12\"\n" +
+	"\finstructions\x18\b \x01(\tR\finstructions\"J\n" +
 	"\x04Size\x12\x12\n" +
 	"\x04axis\x18\x01 \x01(\tR\x04axis\x12\x16\n" +
 	"\x06extent\x18\x02 \x01(\x04R\x06extent\x12\x16\n" +
