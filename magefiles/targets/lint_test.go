@@ -13,8 +13,9 @@ import (
 	"testing"
 )
 
-// otherTags are the build tags in use that need no check of their own: the system's, the compiler's, and mage's.
-var otherTags = []string{"linux", "darwin", "windows", "unix", "amd64", "arm64", "cgo", "mage"}
+// otherTags are the build tags in use that need no check of their own: the system's, the compiler's, and mage's; and xrt, whose code is
+// checked by test:xrt, where there is XRT to compile it with.
+var otherTags = []string{"linux", "darwin", "windows", "unix", "amd64", "arm64", "cgo", "mage", "xrt"}
 
 // TestTagSets fails when a build tag comes into use that lint and ci do not know of.
 func TestTagSets(t *testing.T) {

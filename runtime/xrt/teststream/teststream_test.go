@@ -1,0 +1,94 @@
+package teststream
+
+import (
+	"encoding/binary"
+	"errors"
+	"slices"
+	"testing"
+
+	"npuw/artifact/element"
+	"npuw/artifact/kernel"
+	"npuw/artifact/layout"
+)
+
+// matrix is a layout by its notation.
+func matrix(t *testing.T, notation string, axes ...layout.Axis) layout.Layout {
+	t.Helper()
+	spec, err := layout.Parse(notation)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := spec.Resolve(axes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func gemmContract(t *testing.T) *kernel.Contract {
+	t.Helper()
+	m, k, n := layout.Axis{Name: 'M', Extent: 5}, layout.Axis{Name: 'K', Extent: 16}, layout.Axis{Name: 'N', Extent: 8}
+	return &kernel.Contract{Name: "test", Operation: kernel.GEMM, Arguments: []kernel.Argument{
+		{Name: "instructions", Index: 1, Role: kernel.Instructions, Bytes: 300},
+		kernel.Buffer("a", 3, kernel.Activation, element.BF16, matrix(t, "M* K* M4", m, k)),
+		kernel.Buffer("b", 4, kernel.Weight, element.F16, matrix(t, "N* K* K8 N4", k, n)),
+		kernel.Buffer("c", 5, kernel.Output, element.F32, matrix(t, "M* N*", m, n)),
+	}}
+}
+
+func TestEncode(t *testing.T) {
+	t.Parallel()
+	got, err := Encode(gemmContract(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []uint32{
+		0x5755504e, 1, 1, 0, 3,
+		0, 3, 3, 2, 3, 'M', 5, 8, 'K', 16, 16, 0, 2, 4, 1, 16, 1, 0, 4, 1,
+		1, 4, 2, 2, 4, 'K', 16, 16, 'N', 8, 8, 1, 2, 4, 0, 2, 8, 0, 8, 1, 1, 4, 1,
+		3, 5, 1, 2, 2, 'M', 5, 5, 'N', 8, 8, 0, 5, 1, 1, 8, 1,
+	}
+	if !slices.Equal(decode(got), want) {
+		t.Errorf("got  %v\nwant %v", decode(got), want)
+	}
+	if string(got[:4]) != "NPUW" {
+		t.Errorf("begins with %q", got[:4])
+	}
+}
+
+func decode(b []byte) []uint32 {
+	var list []uint32
+	for ; len(b) >= 4; b = b[4:] {
+		list = append(list, binary.LittleEndian.Uint32(b))
+	}
+	return list
+}
+
+func TestEncodeRefuses(t *testing.T) {
+	t.Parallel()
+	for name, edit := range map[string]func(*kernel.Contract){
+		"epilogue":      func(c *kernel.Contract) { c.Epilogue = kernel.GELUEpilogue },
+		"operation":     func(c *kernel.Contract) { c.Operation = kernel.Add },
+		"argument":      func(c *kernel.Contract) { c.Arguments[1].Name = "x" },
+		"scalar":        func(c *kernel.Contract) { c.Arguments[1] = kernel.Scalar("a", 3) },
+		"format":        func(c *kernel.Contract) { c.Arguments[1].Format = 99 },
+		"invalid":       func(c *kernel.Contract) { c.Arguments[1].Name = "b" },
+		"above 32 bits": func(c *kernel.Contract) { large(c) },
+	} {
+		c := gemmContract(t)
+		edit(c)
+		if _, err := Encode(c); err == nil {
+			t.Errorf("%s: no error", name)
+		} else if name == "invalid" && !errors.Is(err, kernel.ErrContract) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func large(c *kernel.Contract) {
+	l := layout.Layout{
+		Axes:   []layout.Axis{{Name: 'M', Extent: 1 << 33, Padded: 1 << 33}, {Name: 'K', Extent: 1, Padded: 1}},
+		Digits: []layout.Digit{{Axis: 0, Size: 1 << 33, Stride: 1}},
+	}
+	c.Arguments[1] = kernel.Buffer("a", 3, kernel.Activation, element.F32, l)
+}
