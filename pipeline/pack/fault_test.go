@@ -142,7 +142,7 @@ func TestKeepNonFinite(t *testing.T) {
 	t.Parallel()
 	config := whisperonnx.Config{DModel: 70, Layers: 1, Heads: 2, FFN: 140, Mels: 11, Positions: 9}
 	path := encoder(t, config)
-	c, m := open(t, path)
+	_, m := open(t, path)
 	const name = "encoder.layers.0.fc2.weight" // [70, 140]
 	odd := map[int]uint32{
 		0: 0x7f800000, 1: 0xff800000, 139: 0x7fc00000, 140: 0xffa50000, 69*140 + 139: 0x7f7fffff, 70*70 + 1: 0x00000001, 4000: 0x80000000,
@@ -158,7 +158,7 @@ func TestKeepNonFinite(t *testing.T) {
 		}
 		return values.At(i)
 	}
-	c, m = open(t, path) // as it is now: one that changes under its reader is refused
+	c, m := open(t, path) // as it is now: one that changes under its reader is refused
 	for _, builtin := range recipes {
 		p, err := plan.New(m, keeping(t, builtin))
 		if err != nil {
