@@ -1,12 +1,26 @@
 package artifact
 
 import (
+	"bytes"
 	"encoding/binary"
 	"strings"
 	"unicode/utf8"
 )
 
-// plainText reports whether s is UTF-8 without control characters.
+// IsControl reports whether r may not stand in a text of an artifact: it is a control character, a line or paragraph
+// separator, or turns the direction of writing, and so would move or hide what a terminal shows beside it.
+func IsControl(r rune) bool {
+	switch {
+	case r < ' ' || r >= 0x7f && r <= 0x9f:
+		return true
+	case r == 0x2028 || r == 0x2029:
+		return true
+	default:
+		return r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
+	}
+}
+
+// plainText reports whether s is UTF-8 without what IsControl finds.
 func plainText(s []byte) bool {
 	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	rest := s
@@ -18,14 +32,15 @@ func plainText(s []byte) bool {
 			break
 		}
 	}
-	ascii := true
-	for _, c := range rest {
-		if c < ' ' || c == 0x7f {
+	for i, c := range rest {
+		if c >= utf8.RuneSelf {
+			return utf8.Valid(rest[i:]) && !bytes.ContainsFunc(rest[i:], IsControl)
+		}
+		if IsControl(rune(c)) {
 			return false
 		}
-		ascii = ascii && c < utf8.RuneSelf
 	}
-	return ascii || utf8.Valid(rest)
+	return true
 }
 
 // textSlab copies strings into larger allocations: an index holds thousands of short ones.

@@ -27,27 +27,30 @@ A file may come from anywhere: whatever is wrong with it is an NpuwError, with t
 
 import argparse
 import collections
-import collections.abc
-import functools
+import contextlib
 import itertools
 import json
 import math
 import mmap
 import operator
 import os
+import re
 import struct
 import sys
 from array import array
 
 MAGIC = b"\x89NPUW\r\n\x1a"
 PAGE_SIZES = (4096, 16384, 65536)
-MAX_INDEX, MAX_COUNT, MAX_SIZE, MAX_STRING = 1 << 26, 1 << 20, 1 << 62, 1024
+MAX_INDEX, MAX_COUNT, MAX_BOXES, MAX_SIZE, MAX_STRING = 1 << 26, 1 << 20, 4096, 1 << 62, 1024
+# Not in any string: control characters, line and paragraph separators, bidirectional controls.
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 NONE = 0xFFFFFFFF  # where a contract names no xclbin or no segment
 WEIGHTS, INSTRUCTIONS = 0, 1
 KINDS = {WEIGHTS: "weights", INSTRUCTIONS: "instructions"}
 # Element formats that a plane may have: name, bytes, array type of the bits.
 ELEMENTS = {1: ("f32", 4, "I"), 2: ("f16", 2, "H"), 3: ("bf16", 2, "H")}
-F64 = 4
+NO_ELEMENT, F64 = 0, 4
+BUFFER, WEIGHT = 0, 1  # a kind and a role of arguments
 
 
 class NpuwError(Exception):
@@ -163,13 +166,14 @@ _TABLES = """
     Fill       facts:FillFacts! begin:[u64] size:[u64]
     Parameter  name:string axes:string shape:[u64]
     Xclbin     name:string facts:XclbinFacts!
-    Contract   name:string operation:string kernel:string facts:ContractFacts! shape:[Axis] arguments:[Argument]
+    Contract   name:string operation:string kernel:string facts:ContractFacts! shape:[Axis] arguments:[Argument] \
+               epilogue:string
     Argument   name:string facts:ArgumentFacts! axes:[Axis] digits:[Digit]
 """
 
-# Section 10. A vector of u64 or of PlacedAxis has an entry an axis. Vectors of structs without a limit are read lazily.
-_LIMITS = {"[Segment]": MAX_COUNT, "[Operand]": MAX_COUNT, "[Parameter]": MAX_COUNT, "[Contract]": MAX_COUNT,
-           "[Axis]": 8, "[u64]": 8, "[PlacedAxis]": 8, "[Plane]": 4, "[Digit]": 32}
+# Section 10, by what a vector holds. One of u64 or of PlacedAxis has an entry an axis.
+_LIMITS = {"Axis": 8, "u64": 8, "PlacedAxis": 8, "Plane": 4, "Digit": 32, "Placement": MAX_BOXES, "Fill": MAX_BOXES}
+_LIMITS.update(dict.fromkeys("Segment Operand Parameter Attribute Xclbin Contract Note Binding".split(), MAX_COUNT))
 
 
 class _Struct:
@@ -210,19 +214,6 @@ class Record:
             at = self.facts_offset + facts.at[field] if facts and field in facts.at else self.file_offset
             words = [self.table.lower()] + ([repr(self.name)] if getattr(self, "name", "") else []) + [field]
             raise NpuwError(at, " ".join(words), message % args)
-
-
-class _LazyStructs(collections.abc.Sequence):
-    def __init__(self, index, kind, at, count):
-        self.index, self.kind, self.at, self.count = index, kind, at, count
-
-    def __len__(self):
-        return self.count
-
-    def __getitem__(self, i):
-        if not 0 <= i < self.count:
-            raise IndexError(i)
-        return self.index.struct(self.kind, self.at + i * self.kind.size, self.kind.name)
 
 
 class _Index:
@@ -278,23 +269,22 @@ class _Index:
     def reference(self, type_, at, field):
         """The string, vector or table to which the u32 distance at a position leads."""
         distance = self.number("<I", at, field)
-        _need(distance, self.base + at, field, "a distance of 0")
+        _need(distance >= 4, self.base + at, field, "a distance of %d", distance)
         target = at + distance
         if type_ == "string":
             return self.string(target, field)
         if not type_.startswith("["):
             return self.table(type_, target, field)
         count, kind, first = self.number("<I", target, field), type_[1:-1], target + 4
-        limit, of_struct = _LIMITS.get(type_), _STRUCTS.get(kind)
-        _need(limit is None or count <= limit, self.base + target, field, "%d of them, at most %s", count, limit)
+        limit, of_struct = _LIMITS.get(kind, MAX_INDEX), _STRUCTS.get(kind)
+        _need(count <= limit, self.base + target, field, "%d of them, at most %d", count, limit)
         size, align = (of_struct.size, of_struct.align) if of_struct else (8, 8) if kind == "u64" else (4, 4)
-        self.inside(first, count * size, align if count else 1, field)
+        self.inside(first, count * size, align, field)
         self.spend(4 + count * size, target, field)
         if kind == "u64":
             return struct.unpack_from("<%dQ" % count, self.data, first)
         if of_struct:
-            structs = _LazyStructs(self, of_struct, first, count)
-            return tuple(structs) if limit else structs
+            return [self.struct(of_struct, first + i * size, kind) for i in range(count)]
         return [self.reference(kind, first + 4 * i, field) for i in range(count)]
 
     def string(self, at, field):
@@ -304,26 +294,43 @@ class _Index:
         self.spend(4 + size, at, field)
         raw = self.data[at + 4:at + 4 + size]
         _need(self.data[at + 4 + size] == 0, self.base + at + 4 + size, field, "no zero byte after the string")
-        _need(not any(byte < 0x20 or byte == 0x7F for byte in raw), self.base + at + 4, field, "a control character")
         try:
-            return raw.decode("utf-8")
+            text = raw.decode("utf-8")
         except UnicodeDecodeError as err:
             raise NpuwError(self.base + at + 4 + err.start, field, "not UTF-8") from None
+        _need(not CONTROLS.search(text), self.base + at + 4, field, "%s has a control character", ascii(text))
+        return text
 
 
-# --- Section 6: layouts ----------------------------------------------------------------------------------------------
+def _check_names(records):
+    names = set()
+    for record in records:
+        record.need(record.name and record.name not in names, "name", "empty, or given twice")
+        names.add(record.name)
 
-def _check_digits(owner, grid):
-    """The owner's digits must be a bijection of the grid, given as its size by axis."""
+
+# --- Section 6: axes and layouts -------------------------------------------------------------------------------------
+
+def _check_axes(owner, axes, fewest):
+    owner.need(fewest <= len(axes) == len({axis.name for axis in axes}), "axes", "none, or a name given twice")
+    for axis in axes:
+        good = ord("A") <= axis.name <= ord("Z") and 1 <= axis.extent <= axis.padded
+        _need(good, axis.file_offset, "axis", "name %d, extent %d, padded %d", *axis[:3])
+    owner.need(math.prod(axis.padded for axis in axes) <= MAX_SIZE, "axes", "more than 2^62 elements")
+
+
+def _check_digits(owner, axes):
+    """The owner's digits must be a bijection of the padded box of the axes."""
+    grid = [axis.padded for axis in axes]
     strides = [1] * len(grid)
     for digit in owner.digits:
-        good = digit.axis < len(grid) and digit.size >= 1 and digit.stride >= 1
+        good = digit.axis < len(grid) and 1 <= digit.size <= MAX_SIZE and 1 <= digit.stride <= MAX_SIZE
         _need(good, digit.file_offset, "digit", "axis %d, size %d, stride %d", *digit[:3])
     for digit in sorted((d for d in owner.digits if d.size != 1), key=lambda d: d.stride):
         want = strides[digit.axis]
         _need(digit.stride == want, digit.file_offset, "digit stride", "%d, must be %d", digit.stride, want)
         strides[digit.axis] *= digit.size
-    owner.need(strides == list(grid), "digits", "they make %s places by axis, must be %s", strides, list(grid))
+    owner.need(strides == grid, "digits", "they make %s places by axis, must be %s", strides, grid)
 
 
 def _canonical(digits):
@@ -337,12 +344,14 @@ def _canonical(digits):
 
 def notation(digits, names):
     """Digits as text, outermost first, sizes resolved; @stride on an axis whose strides do not follow from its sizes."""
+    digits = [digit[:3] for digit in digits]
+    digits += [(axis, 1, 1) for axis in range(len(names)) if axis not in {digit[0] for digit in digits}]
     natural, explicit = [1] * len(names), set()
-    for digit in reversed(digits):
-        if digit.stride != natural[digit.axis]:
-            explicit.add(digit.axis)
-        natural[digit.axis] *= digit.size
-    return " ".join("%s%d" % (names[d.axis], d.size) + ("@%d" % d.stride if d.axis in explicit else "") for d in digits)
+    for axis, size, stride in reversed(digits):
+        if stride != natural[axis]:
+            explicit.add(axis)
+        natural[axis] *= size
+    return " ".join("%s%d" % (names[a], size) + ("@%d" % stride if a in explicit else "") for a, size, stride in digits)
 
 
 def _tables(digits, padded):
@@ -502,15 +511,13 @@ def _put_box(out, shape, box, values):
         out[first + sum(start):first + sum(start) + run] = values[number * run:(number + 1) * run]
 
 
-def _in_memory(method):
+@contextlib.contextmanager
+def _in_memory():
     """Turns the want of memory for a huge operand (of a sparse file, say) into an NpuwError."""
-    @functools.wraps(method)
-    def wrapped(*args, **kwargs):
-        try:
-            return method(*args, **kwargs)
-        except (MemoryError, OverflowError):
-            raise NpuwError(None, "file", "an operand needs more memory than there is") from None
-    return wrapped
+    try:
+        yield
+    except (MemoryError, OverflowError):
+        raise NpuwError(None, "file", "an operand needs more memory than there is") from None
 
 
 # --- The file --------------------------------------------------------------------------------------------------------
@@ -577,16 +584,14 @@ class File:
         _need(data[4:8] == b"NPUW", at + 4, "index identifier", "%r", data[4:8])
         index = _Index(data, at)
         self.__dict__.update(vars(index.table("Index", index.number("<I", 0, "index root"), "index")))
-        for records in self.segments, self.operands, self.parameters:
-            names = set()
-            for record in records:
-                record.need(record.name and record.name not in names, "name", "empty, or given twice")
-                names.add(record.name)
-        names = [attribute.name for attribute in self.model.attributes]
-        self.model.need(len(names) == len(set(names)), "attributes", "a name given twice")
+        for records in self.segments, self.operands, self.parameters, self.model.attributes, self.contracts:
+            _check_names(records)
         for parameter in self.parameters:
-            good = len(parameter.axes) == len(parameter.shape) and all("A" <= name <= "Z" for name in parameter.axes)
+            good = len(set(parameter.axes)) == len(parameter.axes) == len(parameter.shape)
+            good = good and all("A" <= name <= "Z" for name in parameter.axes)
             parameter.need(good, "axes", "%r for a shape of %d axes", parameter.axes, len(parameter.shape))
+            good = 1 <= math.prod(parameter.shape) <= MAX_SIZE
+            parameter.need(good, "shape", "%s: no elements, or more than 2^62", list(parameter.shape))
         for note in self.notes:
             _need(self.header.optional_features, note.file_offset, "note", "version 1 has none")
             good = note.parameter < len(self.parameters) and note.operand < len(self.operands)
@@ -611,43 +616,36 @@ class File:
             operand.need(operand.offset >= end, "offset", "%d, must be at least %d", operand.offset, end)
             before, end = number, operand.offset + operand.bytes
             operand.need(end <= segment.bytes, "bytes", "%d, past the end of the segment", operand.bytes)
-            self._check_axes(operand, operand.axes, 1)
+            _check_axes(operand, operand.axes, 1)
             operand.extents = tuple(axis.extent for axis in operand.axes)
             operand.padded = tuple(axis.padded for axis in operand.axes)
             operand.segment_name = segment.name
-            operand.need(math.prod(operand.padded) <= MAX_SIZE, "axes", "more than 2^62 elements")
-            self._check_planes(operand, segment.kind)
+            self._check_plane(operand, segment.kind)
             self._check_placements(operand)
             operand.need(operand.statistics.elements == math.prod(operand.extents), "statistics", "not of its elements")
 
-    def _check_axes(self, owner, axes, fewest):
-        owner.need(fewest <= len(axes) == len({axis.name for axis in axes}), "axes", "none, or a name given twice")
-        for axis in axes:
-            good = ord("A") <= axis.name <= ord("Z") and axis.padded >= max(1, axis.extent)
-            _need(good, axis.file_offset, "axis", "name %d, extent %d, padded %d", *axis[:3])
-
-    def _check_planes(self, operand, segment_kind):
+    def _check_plane(self, operand, segment_kind):
+        """Checks the plane of encoding 0. Of an operand that is unsupported none is looked at."""
         operand.format = operand.layout = operand.unsupported = None
-        for plane in operand.planes:
-            block = plane.block or (1,) * len(operand.axes)
-            plane.need(len(block) == len(operand.axes) and 0 not in block, "block", "%s", list(block))
-            _check_digits(plane, [-(-size // span) for size, span in zip(operand.padded, block)])
-            plane.need(plane.element != F64, "element", "f64 in an operand")
-            plane.need(plane.offset + plane.bytes <= operand.bytes, "bytes", "outside the operand")
         if operand.encoding != 0:
             operand.unsupported = "encoding %d" % operand.encoding
             return
         operand.need(len(operand.planes) == 1, "planes", "%d of them, must be one", len(operand.planes))
         plane = operand.planes[0]
-        operand.layout = notation(plane.digits, [chr(axis.name) for axis in operand.axes])
+        if segment_kind not in KINDS:
+            operand.unsupported = "segment kind %d" % segment_kind
+            return
+        plane.need(plane.element not in (NO_ELEMENT, F64), "element", "format %d in an operand", plane.element)
+        if plane.element not in ELEMENTS:
+            operand.unsupported = "element format %d" % plane.element
+            return
+        operand.format, width, _ = ELEMENTS[plane.element]
         plane.need(plane.role == 0, "role", "%d, must be values", plane.role)
         plane.need(plane.offset == 0 and plane.bytes == operand.bytes, "bytes", "must be the operand's")
         plane.need(plane.record_elements == plane.record_bytes == 0, "record_elements", "records, which version 1 has not")
-        if plane.element not in ELEMENTS or segment_kind not in KINDS:
-            operand.unsupported = "element format %d, segment kind %d" % (plane.element, segment_kind)
-            return
-        operand.format, width, _ = ELEMENTS[plane.element]
-        plane.need(all(span == 1 for span in plane.block), "block", "must be 1 for %s", operand.format)
+        plane.need(plane.block in ((), (1,) * len(operand.axes)), "block", "%s, must be 1 for each axis", list(plane.block))
+        _check_digits(plane, operand.axes)
+        operand.layout = notation(plane.digits, [chr(axis.name) for axis in operand.axes])
         want = math.prod(operand.padded) * width
         operand.need(operand.bytes == want, "bytes", "%d, must be %d", operand.bytes, want)
         plane.need(plane.pad_bits >> 8 * width == 0, "pad_bits", "%#x for %s", plane.pad_bits, operand.format)
@@ -662,32 +660,35 @@ class File:
             placement.need(len(placement.from_) == len(shape), "from", "%d axes, must be %d", len(placement.from_), len(shape))
             placement.need(math.isfinite(placement.scale) and placement.scale, "scale", "%r", placement.scale)
             for axis, extent in zip(placement.from_, shape):
-                good = axis.axis < rank and axis.step >= 1 and axis.begin + axis.size <= extent
+                good = axis.axis < rank and axis.step >= 1 and axis.size >= 1 and axis.begin + axis.size <= extent
                 _need(good, axis.file_offset, "placement from", "%s, of %d", axis[:4], extent)
             placement.count = math.prod(axis.size for axis in placement.from_)
             reach = list(placement.to)
             for axis, size, step in _moves(placement):
                 reach[axis] += (size - 1) * step
-            good = not placement.count or all(last < extent for last, extent in zip(reach, operand.extents))
+            good = all(last < extent for last, extent in zip(reach, operand.extents))
             placement.need(good, "to", "outside operand %r", operand.name)
         for fill in operand.fills:
             good = len(fill.begin) == len(fill.size) == rank
-            good = good and all(b + s <= n for b, s, n in zip(fill.begin, fill.size, operand.extents))
-            fill.need(good, "size", "outside operand %r", operand.name)
+            good = good and all(s >= 1 and b + s <= n for b, s, n in zip(fill.begin, fill.size, operand.extents))
+            fill.need(good, "size", "nothing, or outside operand %r", operand.name)
+            fill.need(not math.isnan(fill.value), "value", "NaN")
 
     def _check_contracts(self):
         for xclbin in self.xclbins:
-            xclbin.need("/" not in xclbin.name and "\\" not in xclbin.name, "name", "a folder in it")
+            xclbin.need(xclbin.name and not set(xclbin.name) & set("/\\"), "name", "must be that of a file, without its folder")
         for contract in self.contracts:
             number = contract.instructions
             contract.need(contract.xclbin < len(self.xclbins) or contract.xclbin == NONE, "xclbin", "%d", contract.xclbin)
-            good = number == NONE or number < len(self.segments) and self.segments[number].kind != WEIGHTS
+            good = number == NONE or number < len(self.segments) and self.segments[number].kind == INSTRUCTIONS
             contract.need(good, "instructions", "%d, not a segment of instructions", number)
-            self._check_axes(contract, contract.shape, 0)
+            _check_axes(contract, contract.shape, 0)
+            _check_names(contract.arguments)
             for argument in contract.arguments:
-                self._check_axes(argument, argument.axes, 0)
-                if argument.digits:
-                    _check_digits(argument, [axis.padded for axis in argument.axes])
+                of_elements = argument.kind == BUFFER and argument.element != NO_ELEMENT or len(argument.digits) > 0
+                _check_axes(argument, argument.axes, int(of_elements))
+                if of_elements:
+                    _check_digits(argument, argument.axes)
         for binding in self.bindings:
             def need(good, what):
                 _need(good, binding.file_offset, "binding", "%s", what)
@@ -696,17 +697,17 @@ class File:
             need(binding.contract < len(self.contracts), "no such contract")
             need(binding.argument < len(self.contracts[binding.contract].arguments), "no such argument")
             operand, argument = self.operands[binding.operand], self.contracts[binding.contract].arguments[binding.argument]
-            need(argument.role == 1, "the argument is not a weight")
-            need([axis[1:3] for axis in argument.axes] == [axis[1:3] for axis in operand.axes], "other axes")
+            need(argument.kind == BUFFER and argument.role == WEIGHT, "the argument is not a buffer of weights")
+            need([axis[:3] for axis in argument.axes] == [axis[:3] for axis in operand.axes], "other axes")
             need(argument.bytes == operand.bytes, "other bytes")
             need(argument.memory_group == self.segments[operand.segment].memory_group, "another memory group")
-            if operand.encoding == 0:
+            if not operand.unsupported:
                 need(argument.element == operand.planes[0].element, "another element format")
                 need(_canonical(argument.digits) == _canonical(operand.planes[0].digits), "another layout")
 
     # What section 9 asks of a verifier beyond that.
 
-    @_in_memory
+    @_in_memory()
     def verify(self, data=True):
         """Checks what opening left out; data=False leaves out what needs the segments."""
         self._check_zeros(256, self.header.page_bytes, "between header and first page")
@@ -722,29 +723,36 @@ class File:
                     self._check_constants(operand)
 
     def _check_operand_covered(self, operand):
-        """Placements and fills must name every element once. Where it cannot be decoded, only their number is checked."""
-        boxes = [(p, p.count, p.to, _moves(p)) for p in operand.placements if p.count]
-        boxes += [(f, math.prod(f.size), f.begin, _box_moves(f.size)) for f in operand.fills if 0 not in f.size]
+        """Placements and fills must name every element once."""
+        boxes = [(p, p.count, p.to, _moves(p)) for p in operand.placements]
+        boxes += [(f, math.prod(f.size), f.begin, _box_moves(f.size)) for f in operand.fills]
         found, want = sum(count for _, count, _, _ in boxes), math.prod(operand.extents)
         operand.need(found == want, "placements", "and fills name %d elements, must be %d", found, want)
-        if not operand.unsupported:
+        if want <= 8 * self.size:  # an unsupported operand may state any number
             marks, strides = bytearray(want), _strides(operand.extents)
             for item, _, to, moves in boxes:
                 item.need(_mark(marks, strides, to, moves), "to", "an element of operand %r is named twice", operand.name)
 
     def _check_parameters_covered(self):
-        named = [{} for _ in self.parameters]
-        for placement in (p for operand in self.operands for p in operand.placements if p.count):
-            named[placement.parameter].setdefault(_box_key(placement), placement)
+        placements = [[] for _ in self.parameters]
+        for placement in (p for operand in self.operands for p in operand.placements):
+            placements[placement.parameter].append(placement)
         noted = {note.parameter for note in self.notes}
-        for parameter, boxes in ((p, named[n]) for n, p in enumerate(self.parameters) if n not in noted):
+        for number, parameter in enumerate(self.parameters):
+            count = len(placements[number])
+            parameter.need(count <= MAX_BOXES, "placements", "%d of them, at most %d", count, MAX_BOXES)
+            if number in noted:
+                continue
+            boxes = {_box_key(placement): placement for placement in placements[number]}
             found, want = sum(placement.count for placement in boxes.values()), math.prod(parameter.shape)
             parameter.need(found == want, "shape", "placements name %d elements, must be %d", found, want)
-            if len(boxes) > 1 and want <= self.size:  # no more than that can be decoded
-                marks, strides = bytearray(want), _strides(parameter.shape)
-                for box, placement in boxes.items():
-                    good = _mark(marks, strides, [begin for begin, _ in box], _box_moves([size for _, size in box]))
-                    placement.need(good, "from", "an element of parameter %r is named twice", parameter.name)
+            ordered = sorted(boxes)
+            for after, box in enumerate(ordered, 1):
+                for other in itertools.islice(ordered, after, None):
+                    if other[0][0] >= sum(box[0]):
+                        break  # this and all that follow begin behind the box on the first axis
+                    apart = any(a >= b + size or b >= a + other_size for (b, size), (a, other_size) in zip(box, other))
+                    boxes[other].need(apart, "from", "an element of parameter %r is named twice", parameter.name)
 
     def _check_bytes(self):
         operands = collections.defaultdict(list)
@@ -776,8 +784,7 @@ class File:
                 to = (0,) * number + (extent,) + (0,) * (len(size) - number - 1)
                 self._check_constant(operand, to, size, operand.planes[0].pad_bits, "padding")
         for fill in operand.fills:
-            if not math.isnan(fill.value):
-                self._check_constant(operand, fill.begin, fill.size, _encode(fill.value, operand.format), "a fill")
+            self._check_constant(operand, fill.begin, fill.size, _encode(fill.value, operand.format), "a fill")
 
     def _check_constant(self, operand, to, size, bits, what):
         width = ELEMENTS[operand.planes[0].element][1]
@@ -808,7 +815,7 @@ class File:
     def _gather(self, operand, to, moves):
         return b"".join(row for _, _, row in self._operand_rows(operand, to, moves))
 
-    @_in_memory
+    @_in_memory()
     def values(self, name, operand=False):
         """(shape, array('f')), row-major, of a parameter, or of an operand if there is no such parameter or operand is set."""
         found = self._find(name, operand)
@@ -823,7 +830,7 @@ class File:
             _put_box(out, found.shape, placement.from_, values)
         return found.shape, out
 
-    @_in_memory
+    @_in_memory()
     def raw(self, name, operand=False):
         """(shape, element format's name, little-endian bytes) of what values() finds, as encoded."""
         found = self._find(name, operand)
@@ -857,7 +864,7 @@ class File:
         """For each distinct box of a parameter the first (operand, placement) that this reader supports."""
         wanted, boxes = self.parameters.index(parameter), {}
         for operand in (o for o in self.operands if not o.unsupported):
-            for placement in (p for p in operand.placements if p.parameter == wanted and p.count):
+            for placement in (p for p in operand.placements if p.parameter == wanted):
                 boxes.setdefault(_box_key(placement), (operand, placement))
         found = sum(placement.count for _, placement in boxes.values())
         good = found == math.prod(parameter.shape) and found <= self.size

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"text/tabwriter"
 
@@ -35,11 +38,12 @@ func packCommand() *cobra.Command {
 	}
 	f := c.Flags()
 	addRecipeFlag(c, &recipeName)
-	f.StringVarP(&output, "output", "o", "", "the artifact to write: `OUT.npuw`")
-	f.IntVarP(&jobs, "jobs", "j", 0, "work with `N` workers (default: one a processor); the bytes do not depend on it")
+	f.StringVarP(&output, "output", "o", "", "the artifact to write: OUT.npuw")
+	f.IntVarP(&jobs, "jobs", "j", 0, "work with N workers (default: one a processor); the bytes do not depend on it")
 	f.BoolVarP(&quiet, "quiet", "q", false, "print nothing but errors")
 	f.BoolVar(&sync, "sync", true, "wait until the file is on the disk; --sync=false is for scratch work")
-	_ = c.MarkFlagRequired("output")
+	nameValues(c, map[string]string{"output": "OUT.npuw", "jobs": "N"})
+	requireFlag(c, "output", "-o OUT.npuw")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if jobs < 0 || jobs > maxJobs {
 			return callErrorf("--jobs %d: 1 to %d was expected, or 0 for one a processor", jobs, maxJobs)
@@ -56,9 +60,11 @@ func packCommand() *cobra.Command {
 		if !quiet {
 			p = newProgress(cmd.ErrOrStderr(), output, b.Plan.OperandBytes())
 		}
-		ctx, stop := interruptible(cmd)
-		defer stop()
-		index, err := b.Pack(ctx, output, pack.Options{Jobs: jobs, NoSync: !sync, Progress: p.add})
+		var index *artifact.Index
+		err = interruptible(cmd, "no file was written", func(ctx context.Context) (err error) {
+			index, err = b.Pack(ctx, output, pack.Options{Jobs: jobs, NoSync: !sync, Progress: p.add})
+			return err
+		})
 		p.done()
 		if err != nil {
 			return err
@@ -72,7 +78,8 @@ func packCommand() *cobra.Command {
 }
 
 func addRecipeFlag(c *cobra.Command, name *string) {
-	c.Flags().StringVarP(name, "recipe", "r", "", "the `RECIPE`: a built-in one's name, or a file that ends in .txtpb (default: the family's)")
+	c.Flags().StringVarP(name, "recipe", "r", "", "the RECIPE: a built-in one's name, or a file that ends in .txtpb (default: the family's)")
+	nameValues(c, map[string]string{"recipe": "RECIPE"})
 	_ = c.RegisterFlagCompletionFunc("recipe", completeRecipes)
 }
 
@@ -86,13 +93,21 @@ func completeRecipes(*cobra.Command, []string, string) ([]cobra.Completion, cobr
 
 // prepare plans the artifact of a model. The name of a recipe that there is not is an error of the call.
 func prepare(path, recipeName string) (*pipeline.Build, error) {
-	if recipeName != "" && !recipe.IsPath(recipeName) {
+	switch {
+	case recipeName == "":
+	case !recipe.IsPath(recipeName):
 		if _, err := recipe.Builtin(recipeName); err != nil {
 			if _, missing := os.Stat(recipeName); missing == nil {
 				err = fmt.Errorf("%w; if the file is meant, its name must end in .txtpb", err)
 			}
 			return nil, &callError{err}
 		}
+	default:
+		if _, err := os.Stat(recipeName); !errors.Is(err, fs.ErrNotExist) {
+			break // there, or the attempt to read will tell
+		}
+		return nil, fmt.Errorf("%s: there is no such recipe file; check the path, or begin one: npuw recipes --print %s > %s",
+			recipeName, recipe.Builtins()[0].Name, recipeName)
 	}
 	return pipeline.Prepare(path, recipeName)
 }
@@ -177,7 +192,8 @@ func recipesCommand() *cobra.Command {
 		Example: "  npuw recipes --print whisper-encoder/npu1-tiled > mine.txtpb",
 		Args:    needs(),
 	}
-	c.Flags().StringVar(&name, "print", "", "print the text of the recipe `NAME`")
+	c.Flags().StringVar(&name, "print", "", "print the text of the recipe NAME")
+	nameValues(c, map[string]string{"print": "NAME"})
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.MarkFlagsMutuallyExclusive("print", "json")
 	_ = c.RegisterFlagCompletionFunc("print", completeRecipes)

@@ -1,8 +1,7 @@
 package main
 
 import (
-	"bufio"
-	"errors"
+	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -83,7 +82,10 @@ func printArtifact(w io.Writer, a *artifact.File) error {
 		return err
 	}
 	fmt.Fprintln(w)
-	return a.Index.PrintParameters(w)
+	if err := a.Index.PrintParameters(w); err != nil {
+		return err
+	}
+	return a.Index.PrintContracts(w)
 }
 
 func verifyCommand() *cobra.Command {
@@ -136,9 +138,10 @@ func extractCommand() *cobra.Command {
 			return completeNames(args[0]), cobra.ShellCompDirectiveNoFileComp
 		},
 	}
-	c.Flags().StringVar(&format, "format", "f32", "element `FORMAT` to write: f32, or raw: as the artifact has them")
-	c.Flags().StringVarP(&output, "output", "o", "", "write to the file `OUT` (default: standard output)")
+	c.Flags().StringVar(&format, "format", "f32", "element FORMAT to write: f32, or raw: as the artifact has them")
+	c.Flags().StringVarP(&output, "output", "o", "", "write to the file OUT (default: standard output)")
 	c.Flags().BoolVar(&operand, "operand", false, "NAME is an operand's")
+	nameValues(c, map[string]string{"format": "FORMAT", "output": "OUT"})
 	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]cobra.Completion{"f32", "raw"}, cobra.ShellCompDirectiveNoFileComp))
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		toFile := cmd.Flags().Changed("output")
@@ -162,15 +165,14 @@ func extractCommand() *cobra.Command {
 			write = values.WriteRaw
 		}
 		if !toFile {
-			w := bufio.NewWriter(cmd.OutOrStdout())
-			return errors.Join(write(w), w.Flush())
+			return writeThrough(unfiltered(cmd.OutOrStdout()), write)
 		}
 		if err := checkOutput(output, args[0]); err != nil {
 			return err
 		}
-		ctx, stop := interruptible(cmd)
-		defer stop()
-		return writeFile(output, func(w io.Writer) error { return write(&stoppable{ctx, w}) })
+		return interruptible(cmd, "no file was written", func(ctx context.Context) error {
+			return writeFile(output, func(w io.Writer) error { return write(&stoppable{ctx, w}) })
+		})
 	}
 	return c
 }

@@ -2,11 +2,11 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,32 +15,31 @@ import (
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 // run is the command. It returns the exit status: 0 when all is well, 1 when something is wrong with what it was given to work on,
-// 2 when with how it was called.
+// 2 when with how it was called, 128 and the signal's number when a signal ended it.
 func run(args []string, stdout, stderr io.Writer) int {
 	out := &output{w: stdout}
 	root := rootCommand()
 	root.SetArgs(args)
-	root.SetOut(out)
-	root.SetErr(stderr)
+	root.SetOut(&plain{w: out})
+	root.SetErr(&plain{w: stderr})
 	cmd, err := root.ExecuteC()
-	if err == nil && out.err != nil {
-		err = &workError{fmt.Errorf("standard output: %w", out.err)}
+	if out.err != nil && (err == nil || errors.Is(err, out.err)) {
+		err = &workError{fmt.Errorf("standard output: %w", cause(out.err))}
 	}
-	return tell(err, cmd.CommandPath(), stderr)
+	return tell(err, cmd.CommandPath(), root.ErrOrStderr())
 }
 
 // tell says what went wrong in a command, and returns the exit status.
 func tell(err error, command string, stderr io.Writer) int {
-	var work *workError
-	isWork := errors.As(err, &work)
-	switch {
-	case err == nil:
+	if err == nil {
 		return 0
-	case errors.Is(err, context.Canceled):
-		err = errors.New("interrupted; no file was written")
 	}
 	fmt.Fprintf(stderr, "npuw: %v\n", err)
-	if isWork {
+	var signalled *interruption
+	if errors.As(err, &signalled) && signalled.signal > 0 {
+		return 128 + int(signalled.signal)
+	}
+	if work := new(workError); errors.As(err, &work) {
 		return 1
 	}
 	fmt.Fprintf(stderr, "Run '%s --help' for how to call it.\n", command)
@@ -64,7 +63,9 @@ func rootCommand() *cobra.Command {
 		Use:   "npuw",
 		Short: "Model weights for NPU kernels, packed ahead of time",
 		Long: "npuw packs the weights of a model into one .npuw artifact, in the element formats and\n" +
-			"layouts that compiled NPU kernels read, and looks into artifacts.",
+			"layouts that compiled NPU kernels read, and looks into artifacts.\n\n" +
+			"Exit status: 0; 1 for a fault in what it was given to work on; 2 for a fault in the call; 129, 130 or 143\n" +
+			"when SIGHUP, SIGINT or SIGTERM ended it: then no output file was written or replaced.",
 		Example: "  npuw sources model.onnx\n" +
 			"  npuw pack model.onnx -o model.npuw\n" +
 			"  npuw inspect model.npuw",
@@ -81,6 +82,10 @@ func rootCommand() *cobra.Command {
 	}
 	add("make", sourcesCommand(), recipesCommand(), planCommand(), packCommand())
 	add("use", inspectCommand(), verifyCommand(), extractCommand(), runCommand(), xclbinCommand())
+	root.SetFlagErrorFunc(flagError)
+	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
+	refuseUnknown(root)
 	return root
 }
 
@@ -106,6 +111,77 @@ func needs(names ...string) cobra.PositionalArgs {
 			return callErrorf("%q is one argument too many", args[len(names)])
 		}
 		return nil
+	}
+}
+
+// requireFlag wants a flag to be given, after the arguments; shown is what it says of one that is missing.
+func requireFlag(c *cobra.Command, flag, shown string) {
+	_ = c.MarkFlagRequired(flag) // for completion
+	arguments := c.Args
+	c.Args = func(cmd *cobra.Command, args []string) error {
+		if err := arguments(cmd, args); err != nil {
+			return err
+		}
+		if !cmd.Flags().Changed(flag) {
+			return callErrorf("%s is missing", shown)
+		}
+		return nil
+	}
+}
+
+// nameValues gives flags the names by which help shows their values.
+func nameValues(c *cobra.Command, names map[string]string) {
+	for flag, name := range names {
+		f := c.Flags().Lookup(flag)
+		f.Value = namedValue{f.Value, name}
+	}
+}
+
+// namedValue is the value of a flag, with a name.
+type namedValue struct {
+	value
+	name string
+}
+
+type value interface {
+	String() string
+	Set(string) error
+	Type() string
+}
+
+func (v namedValue) Type() string { return v.name }
+
+// flagError says what was expected of a flag's value, in place of which Go function failed on it.
+func flagError(_ *cobra.Command, err error) error {
+	var number *strconv.NumError
+	if !errors.As(err, &number) {
+		return err
+	}
+	what := map[string]string{"ParseInt": "a whole number", "ParseFloat": "a number", "ParseBool": "true or false"}[number.Func]
+	if errors.Is(number, strconv.ErrRange) {
+		what = "a smaller number"
+	}
+	return callErrorf("%s%s was expected", strings.TrimSuffix(err.Error(), number.Error()), what)
+}
+
+// refuseUnknown makes it an error to ask for completions of an unknown shell, or for help on an unknown command.
+func refuseUnknown(root *cobra.Command) {
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "completion":
+			c.Args = cobra.ArbitraryArgs
+			c.RunE = func(cmd *cobra.Command, args []string) error {
+				if len(args) == 0 {
+					return cmd.Help()
+				}
+				return callErrorf("completion %q: bash, zsh, fish or powershell was expected", args[0])
+			}
+		case "help":
+			c.Args = func(_ *cobra.Command, args []string) error {
+				_, _, err := root.Find(args)
+				return err
+			}
+		}
 	}
 }
 

@@ -16,10 +16,13 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"npuw/schema/onnxpb"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"npuw": main})
+	testscript.Main(m, map[string]func(){"npuw": main, "interrupt": interruptMain})
 }
 
 // TestScripts runs the command line as people do. $MODELS is the folder of the models in testdata.
@@ -39,7 +42,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"status": status, "damage": damage, "cut": cut, "size": size, "holds": holds, "keys": keys, "unknown": unknown,
+			"status": status, "damage": damage, "cut": cut, "size": size, "holds": holds, "keys": keys, "unknown": unknown, "lose": lose,
 		},
 	})
 }
@@ -144,6 +147,18 @@ func keys(ts *testscript.TestScript, _ bool, args []string) {
 	for _, path := range slices.Sorted(maps.Keys(paths)) {
 		fmt.Fprintln(ts.Stdout(), path)
 	}
+}
+
+// lose FILE NAME takes an initializer from an ONNX model.
+func lose(ts *testscript.TestScript, _ bool, args []string) {
+	b, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	var m onnxpb.ModelProto
+	ts.Check(proto.Unmarshal(b, &m))
+	m.Graph.Initializer = slices.DeleteFunc(m.Graph.Initializer, func(t *onnxpb.TensorProto) bool { return t.GetName() == args[1] })
+	b, err = proto.Marshal(&m)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o666))
 }
 
 // unknown FILE writes an ONNX model that is of no known family: y = x + w.

@@ -2,19 +2,18 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strconv"
-	"syscall"
 
-	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
 
@@ -35,6 +34,7 @@ func (o *output) Write(b []byte) (int, error) {
 
 // isTerminal reports whether what is written to w appears on a screen.
 func isTerminal(w io.Writer) bool {
+	w = unfiltered(w)
 	if o, ok := w.(*output); ok {
 		w = o.w
 	}
@@ -42,18 +42,17 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
+// printJSON prints v so that a terminal obeys nothing in it.
 func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
-	return e.Encode(v)
-}
-
-// interruptible gives a context that the first interrupt ends, so that what was begun can be removed. The second interrupt kills.
-func interruptible(cmd *cobra.Command) (context.Context, context.CancelFunc) {
-	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
-	return ctx, stop
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(escape(b.Bytes(), `\u%04x`, `\u%04x`)) // all in strings, and none beyond 16 bits
+	return err
 }
 
 // checkOutput refuses a path at which a file would replace something that is wanted: a folder, a device, or what is read.
@@ -63,6 +62,10 @@ func checkOutput(path string, inputs ...string) error {
 	}
 	there, err := os.Stat(path)
 	if err != nil {
+		dir := filepath.Dir(path)
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: there is no folder %s; create the folder first", path, dir)
+		}
 		return nil // nothing there, or the attempt to write will tell
 	}
 	switch {
@@ -87,22 +90,39 @@ func writeFile(path string, write func(io.Writer) error) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, cause(err))
 	}
-	w := bufio.NewWriter(f)
-	err = errors.Join(write(w), w.Flush(), f.Close())
+	err = writeThrough(f, write)
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
 	if err == nil {
 		err = os.Rename(name, path)
 	}
-	if err != nil {
-		os.Remove(name)
+	if err == nil {
+		return nil
+	}
+	os.Remove(name)
+	if c := cause(err); c != err {
+		err = fmt.Errorf("%s: %w", path, c)
 	}
 	return err
 }
 
-// cause leaves out the path and operation, of which the path may be that of a temporary file.
+// writeThrough gives write a buffer before w.
+func writeThrough(w io.Writer, write func(io.Writer) error) error {
+	b := bufio.NewWriter(w)
+	if err := write(b); err != nil {
+		return err
+	}
+	return b.Flush()
+}
+
+// cause leaves out the operation and the paths of an error of the operating system: one may be that of a temporary file.
 func cause(err error) error {
-	var p *os.PathError
-	if errors.As(err, &p) {
-		return p.Err
+	switch e := err.(type) {
+	case *os.PathError:
+		return e.Err
+	case *os.LinkError:
+		return e.Err
 	}
 	return err
 }

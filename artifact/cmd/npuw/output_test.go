@@ -2,48 +2,12 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 )
-
-// TestInterrupted wants no output, and no temporary file, of work that was interrupted.
-func TestInterrupted(t *testing.T) {
-	t.Parallel()
-	artifact := packTest(t, "whisper-tiny-encoder", "")
-	for _, args := range [][]string{
-		{"pack", filepath.Join(testdata, "whisper-tiny-encoder.onnx"), "--quiet", "-o"},
-		{"extract", artifact, "encoder.conv1.weight", "-o"},
-	} {
-		dir := t.TempDir()
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		root := rootCommand()
-		root.SetArgs(append(args, filepath.Join(dir, "out")))
-		if err := root.ExecuteContext(ctx); !errors.Is(err, context.Canceled) {
-			t.Errorf("%s: %v, want an interruption", args[0], err)
-		}
-		if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
-			t.Errorf("%s: left %v, %v", args[0], entries, err)
-		}
-	}
-}
-
-// TestInterruptedMessage wants an interruption told in words, with status 1 and no advice on how to call the command.
-func TestInterruptedMessage(t *testing.T) {
-	t.Parallel()
-	var message strings.Builder
-	if status := tell(&workError{context.Canceled}, "npuw pack", &message); status != 1 {
-		t.Errorf("exit status %d, want 1", status)
-	}
-	if want := "npuw: interrupted; no file was written\n"; message.String() != want {
-		t.Errorf("%q, want %q", message.String(), want)
-	}
-}
 
 func TestWriteFile(t *testing.T) {
 	t.Parallel()

@@ -25,7 +25,7 @@ type progress struct {
 // newProgress shows the progress of work on all bytes, which is called what. Its zero value shows nothing.
 func newProgress(w io.Writer, what string, all int64) *progress {
 	if isTerminal(w) {
-		return &progress{bar: progressbar.NewOptions64(all, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
+		return &progress{bar: progressbar.NewOptions64(all, progressbar.OptionSetWriter(unfiltered(w)), progressbar.OptionSetDescription(plainText(what)),
 			progressbar.OptionShowBytes(true), progressbar.OptionShowTotalBytes(true), progressbar.OptionUseIECUnits(true),
 			progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))}
 	}

@@ -42,17 +42,21 @@ func runCommand() *cobra.Command {
 		ValidArgsFunction: completeFiles("npuw"),
 	}
 	flags := c.Flags()
-	flags.StringVarP(&f.input, "input", "i", "", "read the log-mel spectrogram from `MEL.f32`")
-	flags.StringVarP(&f.output, "output", "o", "", "write the result to the file `OUT.f32`")
-	flags.StringVar(&f.expect, "expect", "", "compare the result with `WANT.f32`")
+	flags.StringVarP(&f.input, "input", "i", "", "read the log-mel spectrogram from MEL.f32")
+	flags.StringVarP(&f.output, "output", "o", "", "write the result to the file OUT.f32")
+	flags.StringVar(&f.expect, "expect", "", "compare the result with WANT.f32")
 	flags.Float64Var(&f.tolerance, "tolerance", 1e-4, "the largest absolute error that --expect accepts")
-	flags.StringVar(&f.device, "device", "cpu", "the `DEVICE` to compute on: cpu")
-	flags.StringVar(&f.activations, "activations", "f32", "element `FORMAT` of what GEMMs and convolutions read: f32, or bf16")
-	flags.IntVarP(&f.jobs, "jobs", "j", 0, "use `N` workers (0: one a processor)")
+	flags.StringVar(&f.device, "device", "cpu", "the DEVICE to compute on: cpu")
+	flags.StringVar(&f.activations, "activations", "f32", "element FORMAT of what GEMMs and convolutions read: f32, or bf16")
+	flags.IntVarP(&f.jobs, "jobs", "j", 0, "use N workers (0: one a processor)")
 	flags.BoolVar(&f.profile, "profile", false, "print what each kind of kernel, and each step, took")
-	flags.StringVar(&f.dump, "dump", "", "write every intermediate result to the folder `DIR`")
+	flags.StringVar(&f.dump, "dump", "", "write every intermediate result to the folder DIR")
 	flags.BoolVar(&f.asJSON, "json", false, "print JSON")
-	_ = c.MarkFlagRequired("input")
+	nameValues(c, map[string]string{
+		"input": "MEL.f32", "output": "OUT.f32", "expect": "WANT.f32", "tolerance": "ERROR", "device": "DEVICE",
+		"activations": "FORMAT", "jobs": "N", "dump": "DIR",
+	})
+	requireFlag(c, "input", "-i MEL.f32")
 	c.MarkFlagsOneRequired("output", "expect", "dump", "profile")
 	for name, values := range map[string][]cobra.Completion{"device": {"cpu"}, "activations": {"f32", "bf16"}} {
 		_ = c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
@@ -61,13 +65,11 @@ func runCommand() *cobra.Command {
 		if err := f.check(cmd, args[0]); err != nil {
 			return err
 		}
-		ctx, stop := interruptible(cmd)
-		defer stop()
-		err := f.run(ctx, args[0], cmd.OutOrStdout())
-		if f.dump != "" && errors.Is(err, context.Canceled) {
-			return fmt.Errorf("interrupted; %s holds the results up to there", f.dump)
+		left := "no file was written"
+		if f.dump != "" {
+			left = "only what was computed by then is in " + f.dump
 		}
-		return err
+		return interruptible(cmd, left, func(ctx context.Context) error { return f.run(ctx, args[0], cmd.OutOrStdout()) })
 	}
 	return c
 }
@@ -107,8 +109,8 @@ func (f *runFlags) run(ctx context.Context, path string, out io.Writer) (err err
 	} else {
 		err = result.print(out)
 	}
-	if c := result.Comparison; c != nil && !c.Passed {
-		err = errors.Join(err, fmt.Errorf("%s: the largest absolute error is %s, beyond the tolerance %g", f.expect, c.worst(), f.tolerance))
+	if c := result.Comparison; err == nil && c != nil && !c.Passed {
+		err = c.why
 	}
 	return err
 }
@@ -133,6 +135,9 @@ func (f *runFlags) encode(ctx context.Context, d device.Device, m *device.Model,
 	mel, err := readValues(f.input, s.Mels, 2*s.Positions, "mels, 2 x positions")
 	if err != nil {
 		return err
+	}
+	if i := notFinite(mel); i >= 0 {
+		return fmt.Errorf("%s: %s; the input must be finite", f.input, describe(mel, i, 2*s.Positions, "mel", "frame"))
 	}
 	var want []float32
 	if f.expect != "" {
@@ -159,6 +164,7 @@ func (f *runFlags) encode(ctx context.Context, d device.Device, m *device.Model,
 	}
 	if f.expect != "" {
 		result.Comparison = compare(got, want, f.tolerance)
+		result.Comparison.why = result.Comparison.failure(f.expect, got, want, s.DModel, m.Index)
 	}
 	if f.profile {
 		result.Kinds, result.Steps = profile.list()
@@ -181,21 +187,24 @@ func (f *runFlags) trace(p *profile, s *whisper.Step) error {
 
 // readValues reads a file of rows x cols little-endian float32; what says what rows and columns are.
 func readValues(path string, rows, cols uint64, what string) ([]float32, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, cause(err))
+	}
+	if !info.Mode().IsRegular() { // to open a pipe would wait for its other end
+		return nil, fmt.Errorf("%s: not a regular file", path)
+	}
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", path, cause(err))
 	}
 	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
 	if want := 4 * rows * cols; uint64(info.Size()) != want {
 		return nil, fmt.Errorf("%s: %d bytes; float32 [%d, %d] (%s), %d bytes, was expected", path, info.Size(), rows, cols, what, want)
 	}
 	values := make([]float32, rows*cols)
 	if _, err := io.ReadFull(file, element.Memory(values)); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, cause(err))
 	}
 	element.Swapped(values)
 	return values, nil

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,48 +44,6 @@ func listLoad(r *device.Report) loadListing {
 		l.Segments = append(l.Segments, segmentListing{s.Name, s.Bytes, s.Mapped, s.Why})
 	}
 	return l
-}
-
-// comparison is how far a result is from what was expected. Where either has a NaN or an infinity, the errors are missing and it has not
-// passed.
-type comparison struct {
-	Cosine           *float64 `json:"cosine"`
-	MaxAbsoluteError *float64 `json:"max_absolute_error"`
-	// MaxRelativeError is the largest error divided by the value expected, those of 0 left out.
-	MaxRelativeError *float64 `json:"max_relative_error"`
-	Tolerance        float64  `json:"tolerance"`
-	Passed           bool     `json:"passed"`
-}
-
-func compare(got, want []float32, tolerance float64) *comparison {
-	c := &comparison{Tolerance: tolerance}
-	var absolute, relative, gg, gw, ww float64
-	for i := range want {
-		g, w := float64(got[i]), float64(want[i])
-		d := math.Abs(g - w)
-		if math.IsNaN(d) || math.IsInf(d, 0) {
-			return c
-		}
-		gg, gw, ww = gg+g*g, gw+g*w, ww+w*w
-		absolute = max(absolute, d)
-		if w != 0 {
-			relative = max(relative, d/math.Abs(w))
-		}
-	}
-	cosine := 1.0 // of two vectors of zeros
-	if gg != ww || gg != 0 {
-		cosine = gw / math.Sqrt(max(gg*ww, math.SmallestNonzeroFloat64))
-	}
-	c.Cosine, c.MaxAbsoluteError, c.MaxRelativeError = &cosine, &absolute, &relative
-	c.Passed = absolute <= tolerance
-	return c
-}
-
-func (c *comparison) worst() string {
-	if c.MaxAbsoluteError == nil {
-		return "not a number"
-	}
-	return fmt.Sprintf("%.3g", *c.MaxAbsoluteError)
 }
 
 // usage is what runs of one kind took.
@@ -183,7 +140,7 @@ func (r *runListing) print(w io.Writer) error {
 	if c := r.Comparison; c != nil && c.MaxAbsoluteError != nil {
 		fmt.Fprintf(w, "cosine %.9f, max absolute error %.3g (tolerance %g), max relative error %.3g\n", *c.Cosine, *c.MaxAbsoluteError, c.Tolerance, *c.MaxRelativeError)
 	} else if c != nil {
-		fmt.Fprintln(w, "the result, or what was expected, has values that are no finite numbers")
+		fmt.Fprintln(w, "not compared: values are not finite")
 	}
 	if err := printUsage(w, "kernel", r.Kinds); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"npuw/pipeline/model"
 	"npuw/pipeline/model/families"
 	"npuw/pipeline/source"
+	"npuw/pipeline/source/onnx"
 )
 
 func sourcesCommand() *cobra.Command {
@@ -19,7 +21,7 @@ func sourcesCommand() *cobra.Command {
 		Use:   "sources SOURCE",
 		Short: "List what a model file holds, with canonical names where its family is known",
 		Long: "List the parameters of a model whose family is known: canonical name, axes (in PyTorch's order), element type and the tensor\n" +
-			"of the file that holds it. Of any other model, list the tensors. --json prints both. Reads no weight.",
+			"of the file that holds it. Of any other model, and of one that lacks some of its family, list the tensors. --json prints both. Reads no weight.",
 		Example:           "  npuw sources model.onnx",
 		Args:              needs("SOURCE"),
 		ValidArgsFunction: completeFiles("onnx"),
@@ -27,16 +29,32 @@ func sourcesCommand() *cobra.Command {
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		catalogue, m, err := families.Open(args[0])
+		problem := ""
+		if errors.Is(err, source.ErrParameters) {
+			problem = err.Error()
+			catalogue, err = openIncomplete(args[0])
+		}
 		if err != nil {
 			return err
 		}
 		defer catalogue.Close()
+		list := listSource(catalogue, m)
+		list.Problem = problem
 		if asJSON {
-			return printJSON(cmd.OutOrStdout(), listSource(catalogue, m))
+			return printJSON(cmd.OutOrStdout(), list)
 		}
-		return printSource(cmd.OutOrStdout(), catalogue, m)
+		return printSource(cmd.OutOrStdout(), list, m)
 	}
 	return c
+}
+
+// openIncomplete opens a model of a known family whose parameters are not all that they should be.
+func openIncomplete(path string) (*source.Catalogue, error) {
+	m, err := onnx.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return &m.Catalogue, nil
 }
 
 // sourceListing is what `npuw sources --json` prints. Its JSON is an interface: fields are added, never changed.
@@ -48,6 +66,7 @@ type sourceListing struct {
 	Family     string             `json:"family"` // empty: none that is known
 	Attributes map[string]any     `json:"attributes"`
 	Parameters []parameterListing `json:"parameters"`
+	Problem    string             `json:"problem,omitempty"` // why a model of a known family is not complete
 }
 
 type fileListing struct {
@@ -105,15 +124,18 @@ func attributeValue(a model.Attribute) any {
 	return a.Int
 }
 
-func printSource(w io.Writer, c *source.Catalogue, m *model.Model) error {
-	l := listSource(c, m)
+func printSource(w io.Writer, l sourceListing, m *model.Model) error {
 	fmt.Fprintf(w, "%s: %s, %d tensors\n", l.Path, l.Kind, len(l.Tensors))
 	for _, f := range l.Files[1:] {
 		fmt.Fprintf(w, "with %s, %d bytes\n", f.Path, f.Bytes)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	if m == nil {
-		fmt.Fprint(w, "of no family of models that npuw knows\n\n")
+		why := "of no family of models that npuw knows"
+		if l.Problem != "" {
+			why = "cannot be packed: " + l.Problem
+		}
+		fmt.Fprintf(w, "%s\n\n", why)
 		fmt.Fprintln(t, "tensor\ttype\tshape\tbytes\tplace")
 		for _, x := range l.Tensors {
 			place := fmt.Sprintf("at %d of %s", x.Offset, x.File)
