@@ -257,7 +257,9 @@ func (x *Index) checkContracts() error {
 
 func checkArgument(a *Argument) error {
 	if a.Kind == kernel.BufferArgument && a.Format != 0 || len(a.Layout.Digits) > 0 {
-		return a.Layout.Validate()
+		if err := a.Layout.Validate(); err != nil {
+			return err
+		}
 	}
 	return checkAxes(a.Layout.Axes)
 }
@@ -266,6 +268,11 @@ func checkArgument(a *Argument) error {
 func checkAxes(axes []layout.Axis) error {
 	if len(axes) == 0 {
 		return nil
+	}
+	for _, a := range axes {
+		if a.Extent == 0 {
+			return fmt.Errorf("axis %c has no elements", a.Name)
+		}
 	}
 	return rowMajor(axes).Validate()
 }

@@ -322,6 +322,7 @@ func TestContractRules(t *testing.T) {
 		{"segment of weights", contract(func(c *Contract) { c.Instructions = 0 }), `contract "gemm": segment 0`},
 		{"segment missing", contract(func(c *Contract) { c.Instructions = 4 }), `contract "gemm": segment 4`},
 		{"shape", contract(func(c *Contract) { c.Shape = axes("M", 3, 2) }), `contract "gemm": shape`},
+		{"shape without elements", contract(func(c *Contract) { c.Shape = axes("M", 0, 2) }), `contract "gemm": shape: axis M has no elements`},
 		{"shape of nine axes", contract(func(c *Contract) {
 			c.Shape = axes("A", 1, 1, "B", 1, 1, "C", 1, 1, "D", 1, 1, "E", 1, 1, "F", 1, 1, "G", 1, 1, "H", 1, 1, "I", 1, 1)
 		}), `contract "gemm": shape`},
