@@ -20,61 +20,81 @@ import (
 // maxJobs bounds the workers: each has buffers of its own.
 const maxJobs = 1024
 
+// packFlags are the flags of `npuw pack`.
+type packFlags struct {
+	recipe, kernels, output string
+	jobs                    int
+	quiet, sync             bool
+}
+
 func packCommand() *cobra.Command {
-	var recipeName, output string
-	var jobs int
-	var quiet, sync bool
+	var f packFlags
 	c := &cobra.Command{
 		Use:   "pack SOURCE -o OUT.npuw",
 		Short: "Pack a model into an artifact",
 		Long: "Pack the weights of the model SOURCE as a recipe says, and verify the artifact. Without --recipe\n" +
 			"it is the default of the model's family; `npuw recipes` lists those that are built in.\n\n" +
+			"With --kernels operands are bound to the kernel contracts of a file. They are checked against the xclbins that it\n" +
+			"names, and its instruction streams go into the artifact.\n\n" +
 			"OUT.npuw appears, or is replaced, when all of it is there. After an error it is as it was.",
 		Example: "  npuw pack model.onnx -o model.npuw\n" +
 			"  npuw pack model.onnx --recipe whisper-encoder/f32 -o check.npuw\n" +
-			"  npuw pack model.onnx --recipe mine.txtpb -o model.npuw",
+			"  npuw pack model.onnx --recipe mine.txtpb --kernels kernels.txtpb -o model.npuw",
 		Args:              needs("SOURCE"),
 		ValidArgsFunction: completeFiles("onnx"),
 	}
-	f := c.Flags()
-	addRecipeFlag(c, &recipeName)
-	f.StringVarP(&output, "output", "o", "", "the artifact to write: OUT.npuw")
-	f.IntVarP(&jobs, "jobs", "j", 0, "work with N workers (default: one a processor); the bytes do not depend on it")
-	f.BoolVarP(&quiet, "quiet", "q", false, "print nothing but errors")
-	f.BoolVar(&sync, "sync", true, "wait until the file is on the disk; --sync=false is for scratch work")
+	flags := c.Flags()
+	addRecipeFlag(c, &f.recipe)
+	addKernelsFlag(c, &f.kernels)
+	flags.StringVarP(&f.output, "output", "o", "", "the artifact to write: OUT.npuw")
+	flags.IntVarP(&f.jobs, "jobs", "j", 0, "work with N workers (default: one a processor); the bytes do not depend on it")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but errors")
+	flags.BoolVar(&f.sync, "sync", true, "wait until the file is on the disk; --sync=false is for scratch work")
 	nameValues(c, map[string]string{"output": "OUT.npuw", "jobs": "N"})
 	requireFlag(c, "output", "-o OUT.npuw")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		if jobs < 0 || jobs > maxJobs {
-			return callErrorf("--jobs %d: 1 to %d was expected, or 0 for one a processor", jobs, maxJobs)
+		if f.jobs < 0 || f.jobs > maxJobs {
+			return callErrorf("--jobs %d: 1 to %d was expected, or 0 for one a processor", f.jobs, maxJobs)
 		}
-		b, err := prepare(args[0], recipeName)
-		if err != nil {
+		if err := checkKernelsFlag(cmd, f.kernels); err != nil {
 			return err
 		}
-		defer b.Close()
-		if err := checkOutput(output, inputs(b, recipeName)...); err != nil {
-			return err
-		}
-		p := &progress{}
-		if !quiet {
-			p = newProgress(cmd.ErrOrStderr(), output, b.Plan.OperandBytes())
-		}
-		var index *artifact.Index
-		err = interruptible(cmd, "no file was written", func(ctx context.Context) (err error) {
-			index, err = b.Pack(ctx, output, pack.Options{Jobs: jobs, NoSync: !sync, Progress: p.add})
-			return err
-		})
-		p.done()
-		if err != nil {
-			return err
-		}
-		if !quiet {
-			report(cmd.OutOrStdout(), output, index, b.Plan.DataBytes())
-		}
-		return nil
+		return f.run(cmd, args[0])
 	}
 	return c
+}
+
+// run packs the model at path.
+func (f *packFlags) run(cmd *cobra.Command, path string) error {
+	b, err := prepare(path, f.recipe, f.kernels)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	read, err := inputs(b, f.recipe, f.kernels)
+	if err != nil {
+		return err
+	}
+	if err := checkOutput(f.output, read...); err != nil {
+		return err
+	}
+	p := &progress{}
+	if !f.quiet {
+		p = newProgress(cmd.ErrOrStderr(), f.output, b.Plan.OperandBytes())
+	}
+	var index *artifact.Index
+	err = interruptible(cmd, "no file was written", func(ctx context.Context) (err error) {
+		index, err = b.Pack(ctx, f.output, pack.Options{Jobs: f.jobs, NoSync: !f.sync, Progress: p.add})
+		return err
+	})
+	p.done()
+	if err != nil {
+		return err
+	}
+	if !f.quiet {
+		report(cmd.OutOrStdout(), f.output, index, b.Plan.DataBytes())
+	}
+	return nil
 }
 
 func addRecipeFlag(c *cobra.Command, name *string) {
@@ -91,8 +111,9 @@ func completeRecipes(*cobra.Command, []string, string) ([]cobra.Completion, cobr
 	return names, cobra.ShellCompDirectiveDefault
 }
 
-// prepare plans the artifact of a model. The name of a recipe that there is not is an error of the call.
-func prepare(path, recipeName string) (*pipeline.Build, error) {
+// prepare plans the artifact of a model, bound to the contracts in the file kernels if that is named. The name of a recipe that there is
+// not is an error of the call.
+func prepare(path, recipeName, kernels string) (*pipeline.Build, error) {
 	switch {
 	case recipeName == "":
 	case !recipe.IsPath(recipeName):
@@ -109,11 +130,18 @@ func prepare(path, recipeName string) (*pipeline.Build, error) {
 		return nil, fmt.Errorf("%s: there is no such recipe file; check the path, or begin one: npuw recipes --print %s > %s",
 			recipeName, recipe.Builtins()[0].Name, recipeName)
 	}
-	return pipeline.Prepare(path, recipeName)
+	b, err := pipeline.Prepare(path, recipeName)
+	if err != nil || kernels == "" {
+		return b, err
+	}
+	if err := b.BindKernels(kernels); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
 }
 
 // inputs are the files that a build reads.
-func inputs(b *pipeline.Build, recipeName string) []string {
+func inputs(b *pipeline.Build, recipeName, kernels string) ([]string, error) {
 	var paths []string
 	for _, f := range b.Catalogue.Files {
 		paths = append(paths, f.Path)
@@ -121,7 +149,8 @@ func inputs(b *pipeline.Build, recipeName string) []string {
 	if recipe.IsPath(recipeName) {
 		paths = append(paths, recipeName)
 	}
-	return paths
+	more, err := kernelInputs(kernels)
+	return append(paths, more...), err
 }
 
 // report says what has been written, and what encoding it cost.
@@ -137,6 +166,9 @@ func report(w io.Writer, path string, x *artifact.Index, dataBytes uint64) {
 		}
 		notFinite += o.Statistics.NonFinite
 	}
+	if len(x.Contracts) > 0 {
+		fmt.Fprintf(w, "bindings: %d, to kernel contracts: %d\n", len(x.Bindings), len(x.Contracts))
+	}
 	if worst != nil && worst.Statistics.RelativeL2() > 0 {
 		fmt.Fprintf(w, "largest relative L2 error: %.3g, of %s\n", worst.Statistics.RelativeL2(), worst.Name)
 	}
@@ -146,21 +178,25 @@ func report(w io.Writer, path string, x *artifact.Index, dataBytes uint64) {
 }
 
 func planCommand() *cobra.Command {
-	var recipeName string
+	var recipeName, kernels string
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "plan SOURCE",
 		Short: "Show the artifact that pack would write",
 		Long: "Show the artifact that `npuw pack` would write: every operand's format, layout, place and size. Reads no weight\n" +
-			"and writes nothing.",
+			"and writes nothing. With --kernels also the kernel contracts of a file, and what is bound to them.",
 		Example:           "  npuw plan model.onnx --recipe whisper-encoder/npu1-rowmajor",
 		Args:              needs("SOURCE"),
 		ValidArgsFunction: completeFiles("onnx"),
 	}
 	addRecipeFlag(c, &recipeName)
+	addKernelsFlag(c, &kernels)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		b, err := prepare(args[0], recipeName)
+		if err := checkKernelsFlag(cmd, kernels); err != nil {
+			return err
+		}
+		b, err := prepare(args[0], recipeName, kernels)
 		if err != nil {
 			return err
 		}
@@ -168,7 +204,10 @@ func planCommand() *cobra.Command {
 		if asJSON {
 			return printJSON(cmd.OutOrStdout(), planListing{b.Catalogue.Path, b.Plan.PageBytes, b.Plan.DataBytes(), b.Plan.Index.List(false)})
 		}
-		return b.Plan.Print(cmd.OutOrStdout())
+		if err := b.Plan.Print(cmd.OutOrStdout()); err != nil {
+			return err
+		}
+		return b.Plan.Index.PrintContracts(cmd.OutOrStdout())
 	}
 	return c
 }

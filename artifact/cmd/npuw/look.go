@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"npuw/artifact"
-	"npuw/pipeline"
 )
 
 func inspectCommand() *cobra.Command {
@@ -89,22 +88,31 @@ func printArtifact(w io.Writer, a *artifact.File) error {
 }
 
 func verifyCommand() *cobra.Command {
+	var kernels string
 	c := &cobra.Command{
 		Use:   "verify FILE.npuw...",
 		Short: "Check every byte of artifacts",
 		Long: "Check every byte of artifacts: header, index, the digest of each segment, padding, and the zeros between. Prints \"FILE: ok\"\n" +
-			"for each that is sound, and the first fault of each other, with its offset in bytes; then the exit status is 1.",
-		Example:           "  npuw verify dist/*.npuw",
+			"for each that is sound, and the first fault of each other, with its offset in bytes; then the exit status is 1.\n\n" +
+			"With --kernels also check that the contracts of each fit the xclbins in the folder DIR, which are found by their content\n" +
+			"under whatever name; folders in it are not looked into.",
+		Example:           "  npuw verify dist/*.npuw\n  npuw verify --kernels dist dist/*.npuw",
 		Args:              needs("FILE.npuw..."),
 		ValidArgsFunction: completeFiles("npuw"),
 	}
+	c.Flags().StringVarP(&kernels, "kernels", "k", "", "check contracts against the xclbins in the folder DIR")
+	nameValues(c, map[string]string{"kernels": "DIR"})
+	_ = c.MarkFlagDirname("kernels")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := checkKernelsFlag(cmd, kernels); err != nil {
+			return err
+		}
 		faulty := 0
 		for _, path := range args {
-			err := pipeline.Verify(path)
+			ok, err := verify(path, kernels)
 			switch {
 			case err == nil:
-				fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n", path)
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", path, ok)
 			case len(args) == 1:
 				return err
 			default:

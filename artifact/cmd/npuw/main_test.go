@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"npuw/runtime/xrt"
 	"npuw/schema/onnxpb"
 )
 
@@ -25,7 +26,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"npuw": main, "interrupt": interruptMain})
 }
 
-// TestScripts runs the command line as people do. $MODELS is the folder of the models in testdata.
+// TestScripts runs the command line as people do. $MODELS is the folder of the models in testdata. The condition
+// xrt holds in a build with XRT.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	folder, err := filepath.Abs(testdata)
@@ -40,6 +42,13 @@ func TestScripts(t *testing.T) {
 			e.Setenv("MODELS", folder)
 			e.Setenv("GORACE", "atexit_sleep_ms=0") // under -race every program would sleep a second before it ends
 			return nil
+		},
+		Condition: func(name string) (bool, error) {
+			if name != "xrt" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			_, err := xrt.List()
+			return err == nil || !strings.Contains(err.Error(), "built without XRT"), nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"status": status, "damage": damage, "cut": cut, "size": size, "holds": holds, "keys": keys, "unknown": unknown, "lose": lose,

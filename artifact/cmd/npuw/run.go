@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"npuw/artifact/element"
-	"npuw/runtime/cpu"
 	"npuw/runtime/device"
 	"npuw/runtime/whisper"
 )
@@ -20,7 +19,8 @@ import (
 // runFlags are the flags of `npuw run`.
 type runFlags struct {
 	input, output, expect, dump string
-	device, activations         string
+	device, kernels             string
+	activations                 string
 	tolerance                   float64
 	jobs                        int
 	profile, asJSON             bool
@@ -35,9 +35,12 @@ func runCommand() *cobra.Command {
 			"float32, row-major: the input is a log-mel spectrogram [mels, 2 x positions], the output [positions, d_model].\n" +
 			"The digest of every segment is checked first.\n\n" +
 			"With --expect the output is compared, and an absolute error beyond --tolerance is a failure. The relative\n" +
-			"error is that of the worst single value, zeros left out.",
+			"error is that of the worst single value, zeros left out.\n\n" +
+			"On the device xrt, GEMMs whose contracts the artifact has run on the NPU, all else on the processor. Their xclbins are\n" +
+			"found in the folder --kernels by their content. `npuw device` lists the NPUs.",
 		Example: "  npuw run model.npuw --input mel.f32 --output y.f32\n" +
-			"  npuw run model.npuw --input mel.f32 --expect onnxruntime.f32 --profile",
+			"  npuw run model.npuw --input mel.f32 --expect onnxruntime.f32 --profile\n" +
+			"  npuw run model.npuw --input mel.f32 --output y.f32 --device xrt --kernels dist",
 		Args:              needs("FILE.npuw"),
 		ValidArgsFunction: completeFiles("npuw"),
 	}
@@ -46,7 +49,8 @@ func runCommand() *cobra.Command {
 	flags.StringVarP(&f.output, "output", "o", "", "write the result to the file OUT.f32")
 	flags.StringVar(&f.expect, "expect", "", "compare the result with WANT.f32")
 	flags.Float64Var(&f.tolerance, "tolerance", 1e-4, "the largest absolute error that --expect accepts")
-	flags.StringVar(&f.device, "device", "cpu", "the DEVICE to compute on: cpu")
+	flags.StringVar(&f.device, "device", "cpu", "the DEVICE to compute on: cpu, or xrt")
+	flags.StringVarP(&f.kernels, "kernels", "k", "", "find the xclbins for --device xrt in the folder DIR")
 	flags.StringVar(&f.activations, "activations", "f32", "element FORMAT of what GEMMs and convolutions read: f32, or bf16")
 	flags.IntVarP(&f.jobs, "jobs", "j", 0, "use N workers (0: one a processor)")
 	flags.BoolVar(&f.profile, "profile", false, "print what each kind of kernel, and each step, took")
@@ -54,13 +58,14 @@ func runCommand() *cobra.Command {
 	flags.BoolVar(&f.asJSON, "json", false, "print JSON")
 	nameValues(c, map[string]string{
 		"input": "MEL.f32", "output": "OUT.f32", "expect": "WANT.f32", "tolerance": "ERROR", "device": "DEVICE",
-		"activations": "FORMAT", "jobs": "N", "dump": "DIR",
+		"kernels": "DIR", "activations": "FORMAT", "jobs": "N", "dump": "DIR",
 	})
 	requireFlag(c, "input", "-i MEL.f32")
 	c.MarkFlagsOneRequired("output", "expect", "dump", "profile")
-	for name, values := range map[string][]cobra.Completion{"device": {"cpu"}, "activations": {"f32", "bf16"}} {
+	for name, values := range map[string][]cobra.Completion{"device": {"cpu", "xrt"}, "activations": {"f32", "bf16"}} {
 		_ = c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 	}
+	_ = c.MarkFlagDirname("kernels")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := f.check(cmd, args[0]); err != nil {
 			return err
@@ -77,8 +82,12 @@ func runCommand() *cobra.Command {
 // check refuses values of flags that mean nothing, and an output that would replace what is read.
 func (f *runFlags) check(cmd *cobra.Command, path string) error {
 	switch {
-	case f.device != "cpu":
-		return callErrorf("--device %q: cpu was expected", f.device)
+	case f.device != "cpu" && f.device != "xrt":
+		return callErrorf("--device %q: cpu or xrt was expected", f.device)
+	case f.device == "xrt" && f.kernels == "":
+		return callErrorf("--kernels DIR is missing: --device xrt finds its xclbins there")
+	case f.device == "cpu" && cmd.Flags().Changed("kernels"):
+		return callErrorf("--kernels is for --device xrt")
 	case f.activations != "f32" && f.activations != "bf16":
 		return callErrorf("--activations %q: f32 or bf16 was expected", f.activations)
 	case !(f.tolerance >= 0):
@@ -93,14 +102,17 @@ func (f *runFlags) check(cmd *cobra.Command, path string) error {
 
 // run computes, and prints what it found.
 func (f *runFlags) run(ctx context.Context, path string, out io.Writer) (err error) {
-	d := cpu.New(cpu.Options{Workers: f.jobs})
+	d, npu, err := f.openDevice(path)
+	if err != nil {
+		return err
+	}
 	defer func() { err = errors.Join(err, d.Close()) }()
 	m, err := device.Load(ctx, d, path, device.LoadOptions{})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
-	result := runListing{Artifact: path, Activations: f.activations, Load: listLoad(&m.Report)}
+	result := runListing{Artifact: path, Activations: f.activations, NPU: npu, Load: listLoad(&m.Report)}
 	if err := f.encode(ctx, d, m, &result); err != nil {
 		return err
 	}
@@ -131,6 +143,7 @@ func (f *runFlags) encode(ctx context.Context, d device.Device, m *device.Model,
 		return err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
+	result.Placements, profile.devices = listPlacements(d)
 	s := e.Sizes
 	mel, err := readValues(f.input, s.Mels, 2*s.Positions, "mels, 2 x positions")
 	if err != nil {

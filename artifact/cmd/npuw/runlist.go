@@ -8,20 +8,24 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"npuw/artifact/kernel"
 	"npuw/runtime/device"
 	"npuw/runtime/whisper"
 )
 
 // runListing is what `npuw run --json` prints. Its JSON is an interface: fields are added, never changed.
 type runListing struct {
-	Artifact    string         `json:"artifact"`
-	Load        loadListing    `json:"load"`
-	Activations string         `json:"activations"`
-	Shape       [2]uint64      `json:"shape"`   // of the output
-	Seconds     float64        `json:"seconds"` // of the run, without loading
-	Comparison  *comparison    `json:"comparison,omitempty"`
-	Kinds       []usageListing `json:"kinds,omitempty"`
-	Steps       []usageListing `json:"steps,omitempty"`
+	Artifact    string      `json:"artifact"`
+	Load        loadListing `json:"load"`
+	Activations string      `json:"activations"`
+	Shape       [2]uint64   `json:"shape"`   // of the output
+	Seconds     float64     `json:"seconds"` // of the run, without loading
+	Comparison  *comparison `json:"comparison,omitempty"`
+	// NPU and Placements are missing where the device is a single one.
+	NPU        *npuListing        `json:"npu,omitempty"`
+	Placements []placementListing `json:"placements,omitempty"`
+	Kinds      []usageListing     `json:"kinds,omitempty"`
+	Steps      []usageListing     `json:"steps,omitempty"`
 }
 
 type loadListing struct {
@@ -29,6 +33,13 @@ type loadListing struct {
 	Checked  bool             `json:"digests_checked"`
 	Seconds  float64          `json:"seconds"`
 	Segments []segmentListing `json:"segments"`
+	// Unsupported are the contracts that the device has no kernel for.
+	Unsupported []contractListing `json:"unsupported,omitempty"`
+}
+
+type contractListing struct {
+	Name string `json:"name"`
+	Why  string `json:"why"`
 }
 
 type segmentListing struct {
@@ -43,12 +54,15 @@ func listLoad(r *device.Report) loadListing {
 	for _, s := range r.Segments {
 		l.Segments = append(l.Segments, segmentListing{s.Name, s.Bytes, s.Mapped, s.Why})
 	}
+	for _, c := range r.Unsupported {
+		l.Unsupported = append(l.Unsupported, contractListing{c.Name, c.Why})
+	}
 	return l
 }
 
 // usage is what runs of one kind took.
 type usage struct {
-	name         string
+	name, device string
 	runs         int
 	seconds      float64
 	bytes, flops uint64
@@ -56,6 +70,7 @@ type usage struct {
 
 type usageListing struct {
 	Name    string  `json:"name"`
+	Device  string  `json:"device,omitempty"` // that kernels of a kind ran on, one of several
 	Runs    int     `json:"runs"`
 	Seconds float64 `json:"seconds"`
 	Share   float64 `json:"share"`
@@ -67,16 +82,13 @@ type usageListing struct {
 type profile struct {
 	count       int
 	kinds, runs []usage
+	devices     map[*kernel.Contract]string // of kernels that run on one of several
 }
 
 func (p *profile) add(s *whisper.Step) {
 	p.count++
-	kind := string(s.Kernel.Operation)
-	if s.Kernel.Epilogue != "" {
-		kind += " + " + string(s.Kernel.Epilogue)
-	}
-	p.kinds = addUsage(p.kinds, kind, s)
-	p.runs = addUsage(p.runs, anyNumber(s.Name), s)
+	p.kinds = addUsage(p.kinds, operationName(s.Kernel), p.devices[s.Kernel], s)
+	p.runs = addUsage(p.runs, anyNumber(s.Name), "", s)
 }
 
 // anyNumber puts a star for each number between dots: layers and heads go together.
@@ -90,10 +102,10 @@ func anyNumber(name string) string {
 	return strings.Join(parts, ".")
 }
 
-func addUsage(list []usage, name string, s *whisper.Step) []usage {
-	i := slices.IndexFunc(list, func(u usage) bool { return u.name == name })
+func addUsage(list []usage, name, device string, s *whisper.Step) []usage {
+	i := slices.IndexFunc(list, func(u usage) bool { return u.name == name && u.device == device })
 	if i < 0 {
-		i, list = len(list), append(list, usage{name: name})
+		i, list = len(list), append(list, usage{name: name, device: device})
 	}
 	u := &list[i]
 	u.runs++
@@ -125,7 +137,7 @@ func listUsage(list []usage) []usageListing {
 	}
 	var out []usageListing
 	for _, u := range list {
-		l := usageListing{Name: u.name, Runs: u.runs, Seconds: u.seconds, Bytes: u.bytes}
+		l := usageListing{Name: u.name, Device: u.device, Runs: u.runs, Seconds: u.seconds, Bytes: u.bytes}
 		if total > 0 && u.seconds > 0 {
 			l.Share, l.GFlops = u.seconds/total, float64(u.flops)/u.seconds/1e9
 		}
@@ -135,6 +147,9 @@ func listUsage(list []usage) []usageListing {
 }
 
 func (r *runListing) print(w io.Writer) error {
+	if r.NPU != nil {
+		r.NPU.print(w)
+	}
 	r.Load.print(w, r.Artifact)
 	fmt.Fprintf(w, "output [%d, %d] in %.3f s, activations %s\n", r.Shape[0], r.Shape[1], r.Seconds, r.Activations)
 	if c := r.Comparison; c != nil && c.MaxAbsoluteError != nil {
@@ -142,6 +157,7 @@ func (r *runListing) print(w io.Writer) error {
 	} else if c != nil {
 		fmt.Fprintln(w, "not compared: values are not finite")
 	}
+	printPlacements(w, r.Placements)
 	if err := printUsage(w, "kernel", r.Kinds); err != nil {
 		return err
 	}
@@ -171,6 +187,9 @@ func (l *loadListing) print(w io.Writer, path string) {
 	for _, r := range reasons {
 		fmt.Fprintf(w, "  %d copied because: %s\n", why[r], r)
 	}
+	for _, c := range l.Unsupported {
+		fmt.Fprintf(w, "  contract %s is not used: %s\n", c.Name, c.Why)
+	}
 }
 
 func printUsage(w io.Writer, title string, list []usageListing) error {
@@ -184,7 +203,11 @@ func printUsage(w io.Writer, title string, list []usageListing) error {
 		if u.GFlops > 0 {
 			rate = fmt.Sprintf("%.1f", u.GFlops)
 		}
-		fmt.Fprintf(t, "%d\t%.1f\t%.1f%%\t%.1f\t%s\t  %s\n", u.Runs, 1e3*u.Seconds, 100*u.Share, float64(u.Bytes)/1e6, rate, u.Name)
+		name := u.Name
+		if u.Device != "" {
+			name += " on " + u.Device
+		}
+		fmt.Fprintf(t, "%d\t%.1f\t%.1f%%\t%.1f\t%s\t  %s\n", u.Runs, 1e3*u.Seconds, 100*u.Share, float64(u.Bytes)/1e6, rate, name)
 	}
 	return t.Flush()
 }

@@ -21,8 +21,9 @@ import (
 const (
 	leastXRT  = "2.21" // what the tests need
 	trixieXRT = "2.25" // what the prepared folder holds
-	// xrtPackages are the packages with tests that need XRT.
+	// xrtPackages are the packages of the backend, xrtCommand is the command that uses it; its tests that need XRT begin with TestXRT.
 	xrtPackages = "./runtime/xrt/..."
+	xrtCommand  = "./artifact/cmd/npuw"
 	softwareNPU = "runtime/xrt/swnpu"
 	toolsFile   = "-modfile=magefiles/tools.mod"
 )
@@ -40,19 +41,23 @@ func (Test) Xrt(ctx context.Context, run *string) error {
 	if err != nil {
 		return err
 	}
-	pattern := "."
+	pattern, commandPattern := ".", "^TestXRT"
 	if run != nil {
-		pattern = *run
+		pattern, commandPattern = *run, *run
 	}
 	npu := filepath.Join(l.scratch, "swnpu")
+	test := func(pattern, packages string) []string {
+		return []string{
+			"go", "test", "-tags=xrt", "-count=1", "-run=" + pattern,
+			"-exec=env LD_PRELOAD=" + filepath.Join(npu, "libswnpu.so"), packages,
+		}
+	}
 	for _, command := range [][]string{
 		{"sh", softwareNPU + "/build.sh", npu},
-		{"go", "vet", "-tags=xrt", xrtPackages},
-		{"go", "tool", toolsFile, "staticcheck", "-tags=xrt", xrtPackages},
-		{
-			"go", "test", "-tags=xrt", "-count=1", "-run=" + pattern,
-			"-exec=env LD_PRELOAD=" + filepath.Join(npu, "libswnpu.so"), xrtPackages,
-		},
+		{"go", "vet", "-tags=xrt", xrtPackages, xrtCommand},
+		{"go", "tool", toolsFile, "staticcheck", "-tags=xrt", xrtPackages, xrtCommand},
+		test(pattern, xrtPackages),
+		test(commandPattern, xrtCommand),
 	} {
 		if err := l.command(ctx, command...); err != nil {
 			return fmt.Errorf("test:xrt: %s: %w", command[0], err)
