@@ -120,3 +120,33 @@ func TestXRTDevice(t *testing.T) {
 		}
 	}
 }
+
+// What is measured stands under the name of the device that it was measured on.
+func TestXRTBench(t *testing.T) {
+	dir := t.TempDir()
+	writeKernels(t, dir)
+	source, model, plain := filepath.Join(testdata, "whisper-tiny-encoder.onnx"), filepath.Join(dir, "model.npuw"), filepath.Join(dir, "plain.npuw")
+	npuw(t, 0, "pack", source, "-q", "--sync=false", "--kernels", filepath.Join(dir, "kernels.txtpb"), "-o", model)
+	npuw(t, 0, "pack", source, "-q", "--sync=false", "-o", plain)
+	onNPU := []string{"bench", "--runs", "3", "--device", "xrt", "--kernels", dir}
+	text, _ := npuw(t, 0, append(onNPU, model)...)
+	for _, line := range []string{"NPU 0: software NPU at ", "model.npuw on xrt+cpu (software NPU): ", "  fc1 GEMM M=50 K=64 N=128 on xrt (software NPU)\n"} {
+		if !strings.Contains(text, line) {
+			t.Errorf("%q is missing in:\n%s", line, text)
+		}
+	}
+	text, _ = npuw(t, 0, append(onNPU, "--json", model)...)
+	var listing benchListing
+	must(t, json.Unmarshal([]byte(text), &listing))
+	l := &listing.Load
+	if listing.NPU == nil || listing.NPU.Name != "software NPU" || !listing.Bound || l.Loads != 1 || l.MappedBytes == 0 || l.CopiedBytes != 0 {
+		t.Errorf("%+v", listing)
+	}
+	if k := listing.Kernels; len(k) != 1 || k[0].Name != "fc1" || k[0].Device != "xrt" || k[0].WeightBytes != 16640 || k[0].MedianSeconds > k[0].SlowestSeconds {
+		t.Errorf("kernels %+v", k)
+	}
+	text, _ = npuw(t, 0, append(onNPU, plain)...)
+	if !strings.Contains(text, "no weights are bound to a kernel contract: the NPU has nothing to run\n") {
+		t.Errorf("without contracts:\n%s", text)
+	}
+}
