@@ -53,10 +53,14 @@ func (a *attacher) attach(i int) error {
 			return a.kernels.Fault(i, -1, "instructions", "%v", err)
 		}
 		c.Instructions = a.Plan.AddStream("instructions."+c.Name, stream)
+		told := false // of the stream's length, which its segment, padded to whole pages, does not tell
 		for j := range c.Arguments {
 			if c.Arguments[j].Role == kernel.Instructions {
-				c.Arguments[j].Bytes = uint64(len(stream))
+				c.Arguments[j].Bytes, told = uint64(len(stream)), true
 			}
+		}
+		if !told {
+			return a.kernels.Fault(i, -1, "instructions", "no argument of contract %q takes them; write argument { name: \"instr\" index: 1 role: INSTRUCTIONS }, with the index of the kernel's signature", c.Name)
 		}
 	}
 	if files.Xclbin == "" {

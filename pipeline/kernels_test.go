@@ -113,6 +113,8 @@ func TestBindKernels(t *testing.T) {
 func TestBindKernelsMismatch(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ old, new, want string }{
+		{`  argument { name: "instr" index: 1 role: INSTRUCTIONS }
+`, ``, `kernels.txtpb:6: no argument of contract "fc1" takes them`},
 		{`kernel: "MLIR_AIE"`, `kernel: "OTHER"`, `kernels.txtpb:4: %s has no kernel "OTHER"`},
 		{`"gemm.xclbin"`, `"none.xclbin"`, `kernels.txtpb:5: `},
 		{`"gemm.xclbin"`, `"gemm.bin"`, `kernels.txtpb:5: `},

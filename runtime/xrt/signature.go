@@ -50,7 +50,7 @@ func newSignature(c *kernel.Contract, k *xclbin.Kernel, instructions int) (*sign
 			return nil, mismatch("arguments %q and %q both have index %d", other, a.Name, a.Index)
 		}
 		taken[a.Index] = a.Name
-		if err := s.take(a, k); err != nil {
+		if err := s.take(a, k, instructions); err != nil {
 			return nil, err
 		}
 	}
@@ -69,8 +69,9 @@ func newSignature(c *kernel.Contract, k *xclbin.Kernel, instructions int) (*sign
 	return s, nil
 }
 
-// take checks an argument of the contract.
-func (s *signature) take(a *kernel.Argument, k *xclbin.Kernel) error {
+// take checks an argument of the contract. A contract may name the opcode and the number of instruction words too, as the kernel's
+// signature has them; their values are not the caller's to give all the same.
+func (s *signature) take(a *kernel.Argument, k *xclbin.Kernel, instructions int) error {
 	m := k.ArgumentAt(int(min(a.Index, math.MaxInt32)))
 	if m == nil {
 		return mismatch("argument %q has index %d; the xclbin's kernel has %s", a.Name, a.Index, names(k))
@@ -78,6 +79,9 @@ func (s *signature) take(a *kernel.Argument, k *xclbin.Kernel) error {
 	if a.Kind == kernel.ScalarArgument {
 		if m.Buffer() || m.Size != 4 && m.Size != 8 {
 			return mismatch("argument %q is a scalar; in the xclbin, argument %d, %q, is a %q of %d bytes", a.Name, a.Index, m.Name, m.Type, m.Size)
+		}
+		if m.Name == "opcode" || m.Name == "ninstr" {
+			return s.supply(m, instructions)
 		}
 		s.arguments = append(s.arguments, argument{Argument: a, kind: m.Type, size: int(m.Size)})
 		return nil

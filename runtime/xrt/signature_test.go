@@ -38,6 +38,11 @@ func TestSignature(t *testing.T) {
 	if len(s.numbers) != 2 || s.numbers[0] != want[0] || s.numbers[1] != want[1] {
 		t.Errorf("numbers %v, want %v", s.numbers, want)
 	}
+	whole := small.contract(t, "with the opcode and the number of words")
+	whole.Arguments = append(whole.Arguments, kernel.Scalar("opcode", 0), kernel.Scalar("count", 2))
+	if s, err = newSignature(whole, compiled(t, nil), 77); err != nil || len(s.arguments) != 4 || len(s.numbers) != 2 || s.numbers[0] != want[0] || s.numbers[1] != want[1] {
+		t.Errorf("%+v, %v", s, err)
+	}
 	c := small.contract(t, "without an argument for instructions")
 	c.Arguments = c.Arguments[1:]
 	if s, err = newSignature(c, compiled(t, nil), 77); err != nil || s.instructions != 1 || s.group != 1 {
