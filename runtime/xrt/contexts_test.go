@@ -134,7 +134,7 @@ func TestWaitsForAContext(t *testing.T) {
 		}()
 	}
 	s.fake.await(6)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer cancel()
 	_, err := s.kernels[6].Run(ctx, s.args[6])
 	if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrBroken) || !strings.Contains(err.Error(), "waiting for a hardware context") {

@@ -119,7 +119,7 @@ func TestDeadline(t *testing.T) {
 	k := openKernel(t, d, m, 0)
 	args := arguments(t, d, m, 0, 1)
 	fake.set(func() { fake.hang = 1 })
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if _, err := k.Run(ctx, args); !errors.Is(err, ErrBroken) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("run: %v", err)
@@ -152,7 +152,7 @@ func TestCloseAfterDeadline(t *testing.T) {
 	k := openKernel(t, d, m, 0)
 	args := arguments(t, d, m, 0, 1)
 	fake.set(func() { fake.hang = 1 })
-	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if _, err := d.RunList(ctx, []Call{{k, args}}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("run: %v", err)
