@@ -18,8 +18,8 @@ type memory struct {
 	native bo
 	host   []byte
 	group  int32
-	mapped bool // pages of a file: not to be written
-	gate   gate // for what runs and calls use at the moment
+	mapped bool        // pages of a file: not to be written
+	gate   device.Gate // for what runs and calls use at the moment
 
 	mu     sync.Mutex
 	parts  map[span]bo
@@ -69,7 +69,7 @@ func (m *memory) sync(toDevice bool, s span) error {
 // close waits for what uses the memory and frees it, unless a run that was given up holds it: then that frees it when it ends.
 // It reports whether nothing holds it.
 func (m *memory) close() bool {
-	m.gate.close()
+	m.gate.Close()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.closed = true
