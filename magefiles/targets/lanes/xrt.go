@@ -19,13 +19,17 @@ import (
 )
 
 const (
-	leastXRT  = "2.21" // what the tests need
-	trixieXRT = "2.25" // what the prepared folder holds
-	// xrtPackages are the packages of the backend, xrtCommand is the command that uses it; its tests that need XRT begin with TestXRT.
-	xrtPackages = "./runtime/xrt/..."
-	xrtCommand  = "./artifact/cmd/npuw"
+	leastXRT    = "2.21" // what the tests need
+	trixieXRT   = "2.25" // what the prepared folder holds
 	softwareNPU = "runtime/xrt/swnpu"
 	toolsFile   = "-modfile=magefiles/tools.mod"
+)
+
+// Packages with tests that need XRT: the backend, encoders end to end, and the command, where the names of such tests begin with TestXRT.
+const (
+	xrtBackend  = "./runtime/xrt/..."
+	xrtEncoders = "./pipeline/internal/npu"
+	xrtCommand  = "./artifact/cmd/npuw"
 )
 
 //go:embed trixie.sh
@@ -46,17 +50,18 @@ func (Test) Xrt(ctx context.Context, run *string) error {
 		pattern, commandPattern = *run, *run
 	}
 	npu := filepath.Join(l.scratch, "swnpu")
-	test := func(pattern, packages string) []string {
-		return []string{
+	test := func(pattern string, packages ...string) []string {
+		return append([]string{
 			"go", "test", "-tags=xrt", "-count=1", "-run=" + pattern,
-			"-exec=env LD_PRELOAD=" + filepath.Join(npu, "libswnpu.so"), packages,
-		}
+			"-exec=env LD_PRELOAD=" + filepath.Join(npu, "libswnpu.so"),
+		}, packages...)
 	}
 	for _, command := range [][]string{
+		{"sh", "-c", `echo "== the real XRT $(pkg-config --modversion xrt) on the software NPU: no result here is one of hardware"`},
 		{"sh", softwareNPU + "/build.sh", npu},
-		{"go", "vet", "-tags=xrt", xrtPackages, xrtCommand},
-		{"go", "tool", toolsFile, "staticcheck", "-tags=xrt", xrtPackages, xrtCommand},
-		test(pattern, xrtPackages),
+		{"go", "vet", "-tags=xrt", xrtBackend, xrtEncoders, xrtCommand},
+		{"go", "tool", toolsFile, "staticcheck", "-tags=xrt", xrtBackend, xrtEncoders, xrtCommand},
+		test(pattern, xrtBackend, xrtEncoders),
 		test(commandPattern, xrtCommand),
 	} {
 		if err := l.command(ctx, command...); err != nil {
@@ -108,8 +113,20 @@ func openXRT(ctx context.Context) (*xrtLane, error) {
 			return nil, fmt.Errorf("go mod download %s: %w", file, err)
 		}
 	}
-	l.enter = append(privateMounts(enterScript, folder, l.scratch, env.GOROOT, env.GOMODCACHE, l.root), "--")
+	shown := []string{env.GOROOT, env.GOMODCACHE, l.root}
+	if models := filepath.Join(filepath.Dir(l.root), modelsBeside); isFolder(models) {
+		shown = append(shown, models)
+	}
+	l.enter = append(privateMounts(enterScript, append([]string{folder, l.scratch}, shown...)...), "--")
 	return l, nil
+}
+
+// modelsBeside is where whisperonnx.BaseModel looks for models beside a checkout.
+const modelsBeside = "shared/fixtures"
+
+func isFolder(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // canPrepare says what is missing to make a folder with XRT.

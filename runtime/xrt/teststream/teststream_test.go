@@ -29,6 +29,7 @@ func gemmContract(t *testing.T) *kernel.Contract {
 	t.Helper()
 	m, k, n := layout.Axis{Name: 'M', Extent: 5}, layout.Axis{Name: 'K', Extent: 16}, layout.Axis{Name: 'N', Extent: 8}
 	return &kernel.Contract{Name: "test", Operation: kernel.GEMM, Arguments: []kernel.Argument{
+		kernel.Scalar("opcode", 0),
 		{Name: "instructions", Index: 1, Role: kernel.Instructions, Bytes: 300},
 		kernel.Buffer("a", 3, kernel.Activation, element.BF16, matrix(t, "M* K* M4", m, k)),
 		kernel.Buffer("b", 4, kernel.Weight, element.F16, matrix(t, "N* K* K8 N4", k, n)),
@@ -69,10 +70,10 @@ func TestEncodeRefuses(t *testing.T) {
 	for name, edit := range map[string]func(*kernel.Contract){
 		"epilogue":      func(c *kernel.Contract) { c.Epilogue = kernel.GELUEpilogue },
 		"operation":     func(c *kernel.Contract) { c.Operation = kernel.Add },
-		"argument":      func(c *kernel.Contract) { c.Arguments[1].Name = "x" },
-		"scalar":        func(c *kernel.Contract) { c.Arguments[1] = kernel.Scalar("a", 3) },
-		"format":        func(c *kernel.Contract) { c.Arguments[1].Format = 99 },
-		"invalid":       func(c *kernel.Contract) { c.Arguments[1].Name = "b" },
+		"argument":      func(c *kernel.Contract) { c.Arguments[2].Name = "x" },
+		"scalar":        func(c *kernel.Contract) { c.Arguments[2] = kernel.Scalar("a", 3) },
+		"format":        func(c *kernel.Contract) { c.Arguments[2].Format = 99 },
+		"invalid":       func(c *kernel.Contract) { c.Arguments[2].Name = "b" },
 		"above 32 bits": func(c *kernel.Contract) { large(c) },
 	} {
 		c := gemmContract(t)
@@ -90,5 +91,5 @@ func large(c *kernel.Contract) {
 		Axes:   []layout.Axis{{Name: 'M', Extent: 1 << 33, Padded: 1 << 33}, {Name: 'K', Extent: 1, Padded: 1}},
 		Digits: []layout.Digit{{Axis: 0, Size: 1 << 33, Stride: 1}},
 	}
-	c.Arguments[1] = kernel.Buffer("a", 3, kernel.Activation, element.F32, l)
+	c.Arguments[2] = kernel.Buffer("a", 3, kernel.Activation, element.F32, l)
 }
