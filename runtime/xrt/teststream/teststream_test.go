@@ -1,4 +1,4 @@
-package teststream
+package teststream_test
 
 import (
 	"encoding/binary"
@@ -9,37 +9,25 @@ import (
 	"npuw/artifact/element"
 	"npuw/artifact/kernel"
 	"npuw/artifact/layout"
+	"npuw/runtime/xrt/gemmtest"
+	"npuw/runtime/xrt/teststream"
 )
-
-// matrix is a layout by its notation.
-func matrix(t *testing.T, notation string, axes ...layout.Axis) layout.Layout {
-	t.Helper()
-	spec, err := layout.Parse(notation)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := spec.Resolve(axes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
-}
 
 func gemmContract(t *testing.T) *kernel.Contract {
 	t.Helper()
-	m, k, n := layout.Axis{Name: 'M', Extent: 5}, layout.Axis{Name: 'K', Extent: 16}, layout.Axis{Name: 'N', Extent: 8}
+	m, k, n := gemmtest.GEMM{M: 5, K: 16, N: 8}.Axes()
 	return &kernel.Contract{Name: "test", Operation: kernel.GEMM, Arguments: []kernel.Argument{
 		kernel.Scalar("opcode", 0),
 		{Name: "instructions", Index: 1, Role: kernel.Instructions, Bytes: 300},
-		kernel.Buffer("a", 3, kernel.Activation, element.BF16, matrix(t, "M* K* M4", m, k)),
-		kernel.Buffer("b", 4, kernel.Weight, element.F16, matrix(t, "N* K* K8 N4", k, n)),
-		kernel.Buffer("c", 5, kernel.Output, element.F32, matrix(t, "M* N*", m, n)),
+		kernel.Buffer("a", 3, kernel.Activation, element.BF16, gemmtest.Layout(t, "M* K* M4", m, k)),
+		kernel.Buffer("b", 4, kernel.Weight, element.F16, gemmtest.Layout(t, "N* K* K8 N4", k, n)),
+		kernel.Buffer("c", 5, kernel.Output, element.F32, gemmtest.Layout(t, "M* N*", m, n)),
 	}}
 }
 
 func TestEncode(t *testing.T) {
 	t.Parallel()
-	got, err := Encode(gemmContract(t))
+	got, err := teststream.Encode(gemmContract(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +66,7 @@ func TestEncodeRefuses(t *testing.T) {
 	} {
 		c := gemmContract(t)
 		edit(c)
-		if _, err := Encode(c); err == nil {
+		if _, err := teststream.Encode(c); err == nil {
 			t.Errorf("%s: no error", name)
 		} else if name == "invalid" && !errors.Is(err, kernel.ErrContract) {
 			t.Errorf("%s: %v", name, err)
