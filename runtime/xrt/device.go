@@ -79,7 +79,7 @@ func open(xrt driver, memlock int64, opts Options) (*Device, error) {
 	if limit <= 0 {
 		limit = npu1Contexts
 	}
-	d.contexts = newContexts(limit, d.newContext)
+	d.contexts = newContexts(limit, d.newContext, d.resident)
 	return d, nil
 }
 
@@ -237,6 +237,20 @@ func (d *Device) Bind(index *artifact.Index, segment func(i int) (device.Buffer,
 		defer d.mu.Unlock()
 		delete(d.bindings, b)
 	}, nil
+}
+
+// resident reports whether an artifact that names an xclbin is loaded.
+func (d *Device) resident(x *xclbinFile) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for b := range d.bindings {
+		for i := range b.index.Xclbins {
+			if b.index.Xclbins[i].UUID == x.UUID {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // bound finds the artifact that a contract is part of, nil when it has not been bound.

@@ -4,7 +4,6 @@ package xrt
 
 import (
 	"bytes"
-	"context"
 	"os"
 	"runtime/debug"
 	"strconv"
@@ -38,41 +37,23 @@ func measure(t *testing.T) usage {
 
 // cycle loads an artifact, runs a contract and closes all.
 func cycle(t *testing.T, d device.Device, f fixture, contract int, want []byte) {
-	m, err := device.Load(context.Background(), d, f.path, device.LoadOptions{})
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	k, err := d.Open(&m.Index.Contracts[contract])
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	args := arguments(t, d, m, contract, 7)
-	if _, err := k.Run(context.Background(), args); err != nil {
-		t.Error(err)
-	} else if !bytes.Equal(output(t, args, "c"), want) {
+	s := newSession(t, d, f, contract)
+	s.mustRun()
+	if !bytes.Equal(s.output(), want) {
 		t.Error("other bits")
 	}
-	check(t, k.Close())
-	closeActivations(t, k.Contract(), args)
-	check(t, m.Close())
+	s.close()
 }
 
 // Loading, running and closing a thousand times, and eight times at once, leaves nothing behind: no buffers and contexts in the driver,
 // no descriptors, mappings and memory in the process.
 func TestSoftwareLeaksNothing(t *testing.T) {
-	gemms := make([]gemm, 8)
-	for i := range gemms {
-		gemms[i] = small
-		gemms[i].xclbin = i
-	}
-	f := newFixture(t, len(gemms), nil, gemms[:1]...)
-	many := newFixture(t, len(gemms), nil, gemms...)
-	want := reference(t, f.path, 0, 7)
+	gemms := apart(8)
+	f, many := newFixture(t, small), newFixture(t, gemms...)
+	want := reference(t, f, 0)
 	var wants [][]byte
 	for i := range gemms {
-		wants = append(wants, reference(t, many.path, i, 7))
+		wants = append(wants, reference(t, many, i))
 	}
 	cycles := func(n int) {
 		for range n / 20 {

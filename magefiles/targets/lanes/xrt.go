@@ -49,7 +49,11 @@ func (Test) Xrt(ctx context.Context, run *string) error {
 	if run != nil {
 		pattern, commandPattern = *run, *run
 	}
-	npu := filepath.Join(l.scratch, "swnpu")
+	npu, err := os.MkdirTemp(l.scratch, "swnpu-") // of this run: other checkouts have other software NPUs
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(npu)
 	test := func(pattern string, packages ...string) []string {
 		return append([]string{
 			"go", "test", "-tags=xrt", "-count=1", "-run=" + pattern,
