@@ -225,8 +225,13 @@ func TestSoftwareMemlock(t *testing.T) {
 	t.Setenv("SWNPU_MODE", fmt.Sprintf("memlock=%d", heapBytes+1<<20))
 	check(t, tryRuns(f, 1))
 	t.Setenv("SWNPU_MODE", fmt.Sprintf("memlock=%d", heapBytes))
-	if err := tryRuns(f, 1); !errors.Is(err, syscall.EAGAIN) || !strings.Contains(err.Error(), raiseMemlock) {
+	needed := fmt.Sprintf(" %d bytes (65 MiB) are needed for the NPU's heap and buffers: %s", heapBytes+page, raiseMemlock)
+	if err := tryRuns(f, 1); !errors.Is(err, syscall.EAGAIN) || !strings.Contains(err.Error(), needed) {
 		t.Errorf("no memory left to lock: %v", err)
+	}
+	t.Setenv("SWNPU_MODE", "memlock=8388608")
+	if _, err := Open(Options{NeedBytes: 1 << 20}); !errors.Is(err, syscall.EAGAIN) || !strings.Contains(err.Error(), fmt.Sprintf(" %d bytes (65 MiB) ", heapBytes+1<<20)) {
+		t.Errorf("no memory to lock: %v", err)
 	}
 }
 
