@@ -9,6 +9,8 @@ import (
 
 	"npuw/artifact"
 	"npuw/artifact/kernel"
+	"npuw/artifact/xclbin"
+	"npuw/artifact/xclbin/xclbintest"
 	"npuw/runtime/device"
 )
 
@@ -109,4 +111,45 @@ func TestXclbinChanges(t *testing.T) {
 		check(t, d.Close())
 		r.hasNone()
 	})
+}
+
+// Xclbins of other makes and ages are loaded too, by XRT as by our reader.
+func TestXclbinsOfAnyMake(t *testing.T) {
+	for name, edit := range map[string]func(*xclbinSpec){
+		"a kernel in programmable logic, and an empty section": func(s *xclbinSpec) {
+			logic := xclbintest.MLIRAIEKernel("vadd", 2)
+			logic.Type = "pl"
+			s.Kernels = append([]xclbintest.Kernel{logic}, s.Kernels...)
+			s.Extra = []xclbintest.Section{{Kind: uint32(xclbin.Bitstream), Name: "empty"}}
+		},
+		"two kernels for the NPU": func(s *xclbinSpec) {
+			other := xclbintest.MLIRAIEKernel("OTHER", 3)
+			other.ID++
+			s.Kernels = append([]xclbintest.Kernel{other}, s.Kernels...)
+		},
+		"connections twice, and to memory that is not used": func(s *xclbinSpec) {
+			s.Banks = append(s.Banks, xclbintest.Bank{Type: 2, Tag: "unused"})
+			s.Kernels[0].Arguments[3].Banks = []int{0, 0}
+			s.Kernels[0].Arguments[7].Banks = []int{2}
+		},
+		"mirror data": func(s *xclbinSpec) { s.Tail = []byte("XCLBIN_MIRROR_DATA_START{}\nXCLBIN_MIRROR_DATA_END") },
+		"no groups":   func(s *xclbinSpec) { s.NoGroups = true },
+		"another platform": func(s *xclbinSpec) {
+			s.VBNV, s.InterfaceUUID = "amd_npu_1_0", [16]byte{15: 7}
+			s.StartColumns, s.ColumnWidth = []uint16{0, 1, 2, 3}, 1
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onEach(t, conditions{}, func(t *testing.T, r *rig) {
+				f := newEdited(t, edits{xclbin: edit}, small)
+				d := r.device(f)
+				s := newSession(t, d, f, 0)
+				s.mustRun()
+				s.right(r)
+				s.close()
+				check(t, d.Close())
+				r.hasNone()
+			})
+		})
+	}
 }

@@ -18,11 +18,7 @@ import (
 
 // kernelEdit changes the kernel of an xclbin.
 func kernelEdit(edit func(*xclbintest.Kernel)) func(*xclbinSpec) {
-	return func(s *xclbinSpec) {
-		if edit != nil {
-			edit(&s.Kernels[0])
-		}
-	}
+	return func(s *xclbinSpec) { edit(&s.Kernels[0]) }
 }
 
 // What a contract does not have, the kernel is given all the same: opcode and number of instruction words. A contract may name them, too.
@@ -103,7 +99,7 @@ func TestSignaturesThatDoNotFit(t *testing.T) {
 	for name, c := range map[string]struct {
 		message  string
 		contract func(*kernel.Contract)
-		kernel   func(*xclbintest.Kernel)
+		xclbin   func(*xclbinSpec)
 	}{
 		"index": {`argument "c" has index 8; the xclbin's kernel has 0 opcode, 1 instr, 2 ninstr, 3 bo0`, func(c *kernel.Contract) { c.Arguments[3].Index = 8 }, nil},
 		"huge":  {`has index 4294967295`, func(c *kernel.Contract) { c.Arguments[3].Index = math.MaxUint32 }, nil},
@@ -118,17 +114,21 @@ func TestSignaturesThatDoNotFit(t *testing.T) {
 		"scalar of a byte": {
 			`argument "eps" is a scalar; in the xclbin, argument 8, "eps", is a "uint8_t" of 1 bytes`,
 			func(c *kernel.Contract) { c.Arguments = append(c.Arguments, kernel.Scalar("eps", 8)) },
-			func(k *xclbintest.Kernel) {
+			kernelEdit(func(k *xclbintest.Kernel) {
 				k.Arguments = append(k.Arguments, xclbintest.Scalar("eps", "uint8_t", 1))
-			},
+			}),
 		},
 		"group":    {`argument "c" is bound to memory group 1; in the xclbin, argument 5, "bo2", lies in 0`, func(c *kernel.Contract) { c.Arguments[3].MemoryGroup = 1 }, nil},
-		"no group": {`argument 3, "bo0", is a`, nil, func(k *xclbintest.Kernel) { k.Arguments[3].Banks = nil }},
+		"no group": {`argument 3, "bo0", is a`, nil, kernelEdit(func(k *xclbintest.Kernel) { k.Arguments[3].Banks = nil })},
+		"no memory": {`argument "a" is a buffer; in the xclbin, argument 3, "bo0", reaches no memory`, nil, func(s *xclbinSpec) {
+			s.Banks = append(s.Banks, xclbintest.Bank{Type: 2, Tag: "unused"})
+			s.Kernels[0].Arguments[3].Banks = []int{len(s.Banks) - 1}
+		}},
 		"another scalar": {
 			`has a scalar "count", a "uint32_t" of 4 bytes, at index 8, for which the contract has nothing`, nil,
-			func(k *xclbintest.Kernel) {
+			kernelEdit(func(k *xclbintest.Kernel) {
 				k.Arguments = append(k.Arguments, xclbintest.Scalar("count", "uint32_t", 4))
-			},
+			}),
 		},
 		"instructions in another buffer": {
 			`reads instructions, argument 1, for which the contract has no argument`, func(c *kernel.Contract) { c.Arguments[0].Index, c.Arguments[0].MemoryGroup = 7, 0 }, nil,
@@ -136,7 +136,7 @@ func TestSignaturesThatDoNotFit(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			onEach(t, conditions{}, func(t *testing.T, r *rig) {
-				f := newEdited(t, edits{contract: c.contract, xclbin: kernelEdit(c.kernel)}, small)
+				f := newEdited(t, edits{contract: c.contract, xclbin: c.xclbin}, small)
 				d := r.device(f)
 				refused(t, d, f, device.ErrMismatch, c.message)
 				if r.total("context") != 0 {

@@ -39,8 +39,8 @@ var trixieScript string
 var enterScript string
 
 // Xrt tests the XRT backend: the real XRT, on the software NPU. It uses XRT 2.21 or later if that is installed, else a Debian folder
-// in the user's cache, which it makes at first; that needs root. -run=REGEXP picks tests (default all).
-func (Test) Xrt(ctx context.Context, run *string) error {
+// in the user's cache, which it makes at first; that needs root. -run=REGEXP picks tests (default all), -race looks for data races.
+func (Test) Xrt(ctx context.Context, run *string, race *bool) error {
 	l, err := openXRT(ctx)
 	if err != nil {
 		return err
@@ -56,7 +56,7 @@ func (Test) Xrt(ctx context.Context, run *string) error {
 	defer os.RemoveAll(npu)
 	test := func(pattern string, packages ...string) []string {
 		return append([]string{
-			"go", "test", "-tags=xrt", "-count=1", "-run=" + pattern,
+			"go", "test", "-tags=xrt", "-count=1", "-run=" + pattern, fmt.Sprintf("-race=%t", race != nil && *race),
 			"-exec=env LD_PRELOAD=" + filepath.Join(npu, "libswnpu.so"),
 		}, packages...)
 	}
