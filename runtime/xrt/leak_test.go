@@ -71,14 +71,16 @@ func TestSoftwareLeaksNothing(t *testing.T) {
 		wg.Wait()
 		d.done(t)
 	}
-	cycles(300)
-	before := measure(t)
-	start := time.Now()
-	cycles(1000)
-	after := measure(t)
-	t.Logf("1000 cycles in %v: from %+v to %+v", time.Since(start), before, after)
-	// The C library's arenas and Go's heap move a little; a mapping or a page lost in each cycle shows.
-	if after.descriptors > before.descriptors || after.mappings > before.mappings+64 || after.bytes > before.bytes+8<<20 {
-		t.Errorf("1000 cycles: from %+v to %+v", before, after)
+	// The C library's arenas and Go's heap grow into what they need and move a little, for longer on a busy machine: less in each round.
+	// A mapping, or half a page, that is lost in each cycle is lost in every round.
+	for range 6 {
+		before, start := measure(t), time.Now()
+		cycles(1000)
+		after := measure(t)
+		t.Logf("1000 cycles in %v: from %+v to %+v", time.Since(start), before, after)
+		if after.descriptors <= before.descriptors && after.mappings < before.mappings+64 && after.bytes < before.bytes+2<<20+detectorBytes {
+			return
+		}
 	}
+	t.Error("every 1000 cycles leave something behind")
 }
