@@ -19,65 +19,68 @@ import (
 
 const noLeaks = "leaks: bos=0 contexts=0 syncobjs=0\n"
 
+const pinned = "userptr: bytes=4096 read_only=1\n" // a user pointer over a page
+
+// modes are runs of drive, and what must come of them.
+var modes = []struct {
+	name, mode string
+	options    string
+	printed    string // a regular expression, as the next two
+	log        string
+	notInLog   string
+	differs    bool // the result is not what the reference device gives
+}{
+	{name: "one run", printed: "^state 4\n$", log: "commands=1 errors=0 userptr_bos=0 .*\n" + noLeaks, notInLog: "unhandled|ioctl"},
+	{name: "user pointer", options: "--user", printed: "^state 4\n$", log: pinned + "closed: .* userptr_bos=1 userptr_bytes=4096 .*\n" + noLeaks},
+	{name: "run list", options: "--list=3", printed: "^state 4\n$", log: "commands=1 errors=0 .*\n" + noLeaks},
+	{name: "again and again", options: "--user --cycles=20", printed: "^(state 4\n){20}$", log: "(?s)^(open.*?" + noLeaks + "){20}$"},
+	{name: "trace", mode: "trace", printed: "^state 4\n$", log: "ioctl CREATE_HWCTX = 0\n(?s:.*)arguments: context=1 sequence=0 bytes=60 0300000000000000[0-9a-f]{104}\n"},
+	{name: "shadow", mode: "shadow", options: "--user", printed: "^state 4\n$", log: pinned},
+	{name: "shadow, a sync missing", mode: "shadow", options: "--no-sync", printed: "^state 4\n$", differs: true},
+	{name: "no shadow, a sync missing", options: "--no-sync", printed: "^state 4\n$"},
+	{name: "latency", mode: "latency=60000000", options: "--deadline=20", printed: "^deadline\n$"},
+	{name: "less latency", mode: "latency=1000", printed: "^state 4\n$"},
+	{name: "hang", mode: "hang", options: "--deadline=50", printed: "^deadline\n$", log: "command 1 hangs\n", notInLog: "leaks"},
+	{name: "this one hangs", mode: "hang=1", options: "--deadline=50", printed: "^deadline\n$", log: "command 1 hangs\n"},
+	{name: "another hangs", mode: "hang=2", printed: "^state 4\n$"},
+	{name: "held", mode: "hold=/dev/null", options: "--deadline=50", printed: "^deadline\n$", notInLog: "leaks"},
+	{name: "this one is held", mode: "hold=/dev/null:1", options: "--deadline=50", printed: "^deadline\n$"},
+	{name: "another is held", mode: "hold=/dev/null:2", printed: "^state 4\n$", log: noLeaks},
+	{name: "no file to hold", mode: "hold=/nowhere/file", printed: "^state 4\n$", log: noLeaks},
+	{name: "ends in another state", mode: "state=6", printed: "^state 6\n$", log: "commands=1 errors=0 .*\n" + noLeaks},
+	{name: "this one ends in another state", mode: "state=5:1", printed: "^state 5\n$", log: "commands=1 errors=1 .*\n" + noLeaks},
+	{name: "another ends in another state", mode: "state=8:2", printed: "^state 4\n$", log: noLeaks},
+	{name: "ioctl fails", mode: "fail=EXEC_CMD:EIO", printed: "^error 5 ", log: "injected: ioctl EXEC_CMD errno=5\n(?s:.*)" + noLeaks},
+	{name: "second call fails", mode: "fail=CREATE_HWCTX:12:2", options: "--contexts=1", printed: "^error 12 ", log: noLeaks},
+	{name: "third call would", mode: "fail=CREATE_HWCTX:12:3", options: "--contexts=1", printed: "^state 4\n$"},
+	{name: "several modes", mode: "shadow,fail=SYNC_BO:EIO,fail=EXEC_CMD:EINVAL", printed: "^error 5 "},
+	{name: "gone", mode: "gone=1", printed: "(?m)^error 19 ", log: "gone: .*\ninjected: ioctl EXEC_CMD errno=19\n"},
+	{name: "user pointer refused", mode: "no-userptr", options: "--user", printed: "^error 95 ", log: noLeaks},
+	{name: "read-only pin refused", mode: "no-readonly-pin", options: "--user", printed: "^error 12 ", log: "userptr: bytes=4096 refused\n(?s:.*)" + noLeaks},
+	{name: "user pointer fails", mode: "fail=USERPTR:EPERM", options: "--user", printed: "^error 1 ", log: "injected: ioctl CREATE_BO errno=1\n(?s:.*)" + noLeaks},
+	{name: "no copy fails", mode: "fail=USERPTR:EPERM", printed: "^state 4\n$", log: noLeaks},
+	{name: "no copy is refused", mode: "no-userptr,no-readonly-pin", printed: "^state 4\n$"},
+	{name: "memlock too small to open", mode: "memlock=8388608", printed: "^error 11 "},
+	{name: "memlock too small for weights", mode: "memlock=67120000", options: "--user", printed: "^error 1[12] "},
+	{name: "memlock large enough", mode: "memlock=68000000", options: "--user", printed: "^state 4\n$"},
+	{name: "six contexts", options: "--contexts=5", printed: "^state 4\n$"},
+	{name: "seven contexts", options: "--contexts=6", printed: "^error 22 ", log: noLeaks},
+	{name: "fewer contexts", mode: "contexts=1", options: "--contexts=1", printed: "^error 22 ", log: noLeaks},
+	{name: "two NPUs", mode: "npus=2", options: "--npu=1", printed: "^state 4\n$", log: noLeaks},
+	{name: "one NPU", options: "--npu=1", printed: "^error 0 .*No such device"},
+	{name: "absent", mode: "absent", printed: "^error 0 .*No such device"},
+	{name: "no such mode", mode: "shadows", printed: "^error 22 "},
+	{name: "no such errno", mode: "fail=EXEC_CMD:EWHAT", printed: "^error 22 "},
+	{name: "no such ioctl", mode: "fail=EXEC:EIO", printed: "^error 22 "},
+	{name: "no such command", mode: "hold=/dev/null:0", printed: "^error 22 "},
+	{name: "no such state", mode: "state=16", printed: "^error 22 "},
+	{name: "no such NPUs", mode: "npus=3", printed: "^error 0 .*No such device|^error 22 "},
+	{name: "no such number", mode: "latency=-1", printed: "^error 22 "},
+}
+
 func TestModes(t *testing.T) {
 	t.Parallel()
-	pinned := regexp.QuoteMeta(fmt.Sprintf("userptr: bytes=%d read_only=1\n", page))
-	tests := []struct {
-		name, mode string
-		options    string
-		printed    string // a regular expression, as the next two
-		log        string
-		notInLog   string
-		differs    bool // the result is not what the reference device gives
-	}{
-		{name: "one run", printed: "^state 4\n$", log: "commands=1 errors=0 userptr_bos=0 .*\n" + noLeaks, notInLog: "unhandled|ioctl"},
-		{name: "user pointer", options: "--user", printed: "^state 4\n$", log: pinned + "closed: .* userptr_bos=1 userptr_bytes=4096 .*\n" + noLeaks},
-		{name: "run list", options: "--list=3", printed: "^state 4\n$", log: "commands=1 errors=0 .*\n" + noLeaks},
-		{name: "again and again", options: "--user --cycles=20", printed: "^(state 4\n){20}$", log: "(?s)^(open.*?" + noLeaks + "){20}$"},
-		{name: "trace", mode: "trace", printed: "^state 4\n$", log: "ioctl CREATE_HWCTX = 0\n(?s:.*)arguments: context=1 sequence=0 bytes=60 0300000000000000[0-9a-f]{104}\n"},
-		{name: "shadow", mode: "shadow", options: "--user", printed: "^state 4\n$", log: pinned},
-		{name: "shadow, a sync missing", mode: "shadow", options: "--no-sync", printed: "^state 4\n$", differs: true},
-		{name: "no shadow, a sync missing", options: "--no-sync", printed: "^state 4\n$"},
-		{name: "latency", mode: "latency=60000000", options: "--deadline=20", printed: "^deadline\n$"},
-		{name: "less latency", mode: "latency=1000", printed: "^state 4\n$"},
-		{name: "hang", mode: "hang", options: "--deadline=50", printed: "^deadline\n$", log: "command 1 hangs\n", notInLog: "leaks"},
-		{name: "this one hangs", mode: "hang=1", options: "--deadline=50", printed: "^deadline\n$", log: "command 1 hangs\n"},
-		{name: "another hangs", mode: "hang=2", printed: "^state 4\n$"},
-		{name: "held", mode: "hold=/dev/null", options: "--deadline=50", printed: "^deadline\n$", notInLog: "leaks"},
-		{name: "this one is held", mode: "hold=/dev/null:1", options: "--deadline=50", printed: "^deadline\n$"},
-		{name: "another is held", mode: "hold=/dev/null:2", printed: "^state 4\n$", log: noLeaks},
-		{name: "no file to hold", mode: "hold=/nowhere/file", printed: "^state 4\n$", log: noLeaks},
-		{name: "ends in another state", mode: "state=6", printed: "^state 6\n$", log: "commands=1 errors=0 .*\n" + noLeaks},
-		{name: "this one ends in another state", mode: "state=5:1", printed: "^state 5\n$", log: "commands=1 errors=1 .*\n" + noLeaks},
-		{name: "another ends in another state", mode: "state=8:2", printed: "^state 4\n$", log: noLeaks},
-		{name: "ioctl fails", mode: "fail=EXEC_CMD:EIO", printed: "^error 5 ", log: "injected: ioctl EXEC_CMD errno=5\n(?s:.*)" + noLeaks},
-		{name: "second call fails", mode: "fail=CREATE_HWCTX:12:2", options: "--contexts=1", printed: "^error 12 ", log: noLeaks},
-		{name: "third call would", mode: "fail=CREATE_HWCTX:12:3", options: "--contexts=1", printed: "^state 4\n$"},
-		{name: "several modes", mode: "shadow,fail=SYNC_BO:EIO,fail=EXEC_CMD:EINVAL", printed: "^error 5 "},
-		{name: "gone", mode: "gone=1", printed: "(?m)^error 19 ", log: "gone: .*\ninjected: ioctl EXEC_CMD errno=19\n"},
-		{name: "user pointer refused", mode: "no-userptr", options: "--user", printed: "^error 95 ", log: noLeaks},
-		{name: "read-only pin refused", mode: "no-readonly-pin", options: "--user", printed: "^error 12 ", log: "userptr: bytes=4096 refused\n(?s:.*)" + noLeaks},
-		{name: "user pointer fails", mode: "fail=USERPTR:EPERM", options: "--user", printed: "^error 1 ", log: "injected: ioctl CREATE_BO errno=1\n(?s:.*)" + noLeaks},
-		{name: "no copy fails", mode: "fail=USERPTR:EPERM", printed: "^state 4\n$", log: noLeaks},
-		{name: "no copy is refused", mode: "no-userptr,no-readonly-pin", printed: "^state 4\n$"},
-		{name: "memlock too small to open", mode: "memlock=8388608", printed: "^error 11 "},
-		{name: "memlock too small for weights", mode: "memlock=67120000", options: "--user", printed: "^error 1[12] "},
-		{name: "memlock large enough", mode: "memlock=68000000", options: "--user", printed: "^state 4\n$"},
-		{name: "six contexts", options: "--contexts=5", printed: "^state 4\n$"},
-		{name: "seven contexts", options: "--contexts=6", printed: "^error 22 ", log: noLeaks},
-		{name: "fewer contexts", mode: "contexts=1", options: "--contexts=1", printed: "^error 22 ", log: noLeaks},
-		{name: "two NPUs", mode: "npus=2", options: "--npu=1", printed: "^state 4\n$", log: noLeaks},
-		{name: "one NPU", options: "--npu=1", printed: "^error 0 .*No such device"},
-		{name: "absent", mode: "absent", printed: "^error 0 .*No such device"},
-		{name: "no such mode", mode: "shadows", printed: "^error 22 "},
-		{name: "no such errno", mode: "fail=EXEC_CMD:EWHAT", printed: "^error 22 "},
-		{name: "no such ioctl", mode: "fail=EXEC:EIO", printed: "^error 22 "},
-		{name: "no such command", mode: "hold=/dev/null:0", printed: "^error 22 "},
-		{name: "no such state", mode: "state=16", printed: "^error 22 "},
-		{name: "no such NPUs", mode: "npus=3", printed: "^error 0 .*No such device|^error 22 "},
-		{name: "no such number", mode: "latency=-1", printed: "^error 22 "},
-	}
-	for _, test := range tests {
+	for _, test := range modes {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			p := newProblem(t, rand.New(rand.NewPCG(1, 2)), gemmtest.Small.Contract(t, "gemm"))
