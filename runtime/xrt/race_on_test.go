@@ -1,6 +1,0 @@
-//go:build race && xrt
-
-package xrt
-
-// detectorBytes is more than the race detector itself remembers of 1000 cycles.
-const detectorBytes = 8 << 20
