@@ -117,20 +117,20 @@ func openXRT(ctx context.Context) (*xrtLane, error) {
 			return nil, fmt.Errorf("go mod download %s: %w", file, err)
 		}
 	}
-	shown := []string{env.GOROOT, env.GOMODCACHE, l.root}
-	if models := filepath.Join(filepath.Dir(l.root), modelsBeside); isFolder(models) {
-		shown = append(shown, models)
-	}
-	l.enter = append(privateMounts(enterScript, append([]string{folder, l.scratch}, shown...)...), "--")
+	shown := append([]string{folder, l.scratch, env.GOROOT, env.GOMODCACHE, l.root}, modelFolders(l.root)...)
+	l.enter = append(privateMounts(enterScript, shown...), "--")
 	return l, nil
 }
 
-// modelsBeside is where whisperonnx.BaseModel looks for models beside a checkout.
-const modelsBeside = "shared/fixtures"
-
-func isFolder(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
+// modelFolders are the folders in which tests find models that are not the project's own: see whisperonnx.BaseModel.
+func modelFolders(root string) []string {
+	var folders []string
+	for _, path := range []string{filepath.Join(filepath.Dir(root), "shared", "fixtures"), filepath.Dir(os.Getenv("NPUW_BASE_MODEL"))} {
+		if info, err := os.Stat(path); err == nil && info.IsDir() && filepath.IsAbs(path) {
+			folders = append(folders, path)
+		}
+	}
+	return folders
 }
 
 // canPrepare says what is missing to make a folder with XRT.
