@@ -148,12 +148,15 @@ func InWords(loops []Loop, bits int) ([]Loop, error) {
 		run, words = words[n-1], words[:n-1]
 	}
 	if run.Size*size%word != 0 {
-		return nil, fmt.Errorf("%w: elements lie together in runs of %d, %s, and a DMA moves whole words of %d bytes",
-			ErrNoStream, run.Size, amount(run.Size*size), WordBytes)
+		what := fmt.Sprintf("%d elements lie together, %s", run.Size, amount(run.Size*size))
+		if run.Size == 1 {
+			what = fmt.Sprintf("each element lies by itself, %s", amount(size))
+		}
+		return nil, fmt.Errorf("%w: %s, and a DMA moves whole words of %d bytes", ErrNoStream, what, WordBytes)
 	}
 	for i, l := range words {
 		if l.Step*size%word != 0 {
-			return nil, fmt.Errorf("%w: a step of %d elements is %s, and a DMA steps in whole words of %d bytes",
+			return nil, fmt.Errorf("%w: a step is %d elements, %s, and a DMA steps by whole words of %d bytes",
 				ErrNoStream, l.Step, amount(l.Step*size), WordBytes)
 		}
 		words[i].Step = l.Step * size / word
@@ -165,6 +168,9 @@ func InWords(loops []Loop, bits int) ([]Loop, error) {
 func amount(bits uint64) string {
 	if bits%8 != 0 {
 		return fmt.Sprintf("%d bits", bits)
+	}
+	if bits == 8 {
+		return "1 byte"
 	}
 	return fmt.Sprintf("%d bytes", bits/8)
 }
