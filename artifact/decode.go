@@ -167,7 +167,7 @@ func (d *decoder) plane(o *Operand, t table) {
 	switch {
 	case o.Format == 0 || o.Format == element.F64:
 		f.fail(at, "operand %q: %v is no element format of an operand", o.Name, o.Format)
-	case !o.Format.Known():
+	case !o.Format.Plain():
 		return
 	case f.u64(at) != 0 || f.u64(at+8) != o.Bytes || f.u64(at+24) != 0 || f.u64(at+32) != 0 || f.b[at+40] != 0:
 		f.fail(at, "operand %q: the plane of encoding 0 must be the whole operand, values, without records", o.Name)

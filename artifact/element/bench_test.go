@@ -1,7 +1,6 @@
 package element
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"testing"
 )
@@ -84,7 +83,7 @@ func BenchmarkToFloat32(b *testing.B) {
 		for i := range src {
 			src[i] = byte(i)
 		}
-		b.Run(fmt.Sprint(f), func(b *testing.B) {
+		b.Run(f.String(), func(b *testing.B) {
 			b.SetBytes(int64(4 * len(dst)))
 			for b.Loop() {
 				if err := ToFloat32(dst, src, f); err != nil {
@@ -99,4 +98,53 @@ func BenchmarkToFloat32(b *testing.B) {
 			}
 		})
 	}
+}
+
+func BenchmarkBFP16(b *testing.B) {
+	const n = PatchSize * PatchSize
+	src, elements, values := benchValues()[:n], make([]byte, n/8*9), make([]float32, n)
+	for name, d := range map[string]Direction{"row": AlongRow, "column": AlongColumn} {
+		stride := PatchSize / 8 * 9
+		if d == AlongColumn {
+			stride = PatchSize * 9
+		}
+		for rounding, roundingName := range map[Rounding]string{Floor: "floor", NearestEven: "nearest"} {
+			b.Run("encode/"+name+"/"+roundingName, func(b *testing.B) {
+				b.SetBytes(4 * n)
+				for b.Loop() {
+					if _, _, err := EncodeBFP16Patch(elements, stride, src, PatchSize, PatchSize, PatchSize, d, rounding); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+		b.Run("decode/"+name, func(b *testing.B) {
+			b.SetBytes(4 * n)
+			for b.Loop() {
+				if err := DecodeBFP16Patch(values, PatchSize, elements, stride, PatchSize, PatchSize, d); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkPack4(b *testing.B) {
+	codes, packed := make([]byte, 64<<10), make([]byte, 32<<10)
+	b.Run("pack", func(b *testing.B) {
+		b.SetBytes(int64(len(codes)))
+		for b.Loop() {
+			if err := Pack4(packed, codes, false); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("unpack", func(b *testing.B) {
+		b.SetBytes(int64(len(codes)))
+		for b.Loop() {
+			if err := Unpack4(codes, packed, false); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
