@@ -100,6 +100,64 @@ func BenchmarkToFloat32(b *testing.B) {
 	}
 }
 
+// benchSchemes are those that recipes use, over groups of 32 rows of a column.
+var benchSchemes = map[string]Scheme{
+	"i8":           {I8, F32, 0, 0},
+	"i8-e8m0":      {I8, E8M0, 0, 0},
+	"u8-zeros":     {U8, F32, U8, 0},
+	"i4":           {I4, BF16, 0, 0},
+	"u4-zeros":     {U4, BF16, U4, 0},
+	"u4-minimums":  {U4, BF16, 0, BF16},
+	"nf4":          {NF4, F32, 0, 0},
+	"i8-per-whole": {I8, F32, 0, 0},
+}
+
+// Bytes are those of the float32 values.
+func BenchmarkQuantize(b *testing.B) {
+	const n = PatchSize * PatchSize
+	src := benchValues()[:n]
+	for name, s := range benchSchemes {
+		rowBlock, colBlock, count := blockIndexes(PatchSize, PatchSize, 32, 1)
+		if name == "i8-per-whole" {
+			rowBlock, colBlock, count = blockIndexes(PatchSize, PatchSize, PatchSize, PatchSize)
+		}
+		ranges, blocks := make([]Range, count), make([]Block, count)
+		codes, values := make([]byte, n), make([]float32, n)
+		measure := func() error {
+			_, err := MeasureRange(ranges, src, PatchSize, PatchSize, PatchSize, rowBlock, colBlock)
+			return err
+		}
+		fit := func() (err error) {
+			for i, r := range ranges {
+				if blocks[i], err = s.Fit(r); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		quantize := func() error {
+			_, _, err := QuantizePatch(codes, PatchSize, src, PatchSize, PatchSize, PatchSize, s, blocks, rowBlock, colBlock)
+			return err
+		}
+		dequantize := func() error {
+			return DequantizePatch(values, PatchSize, codes, PatchSize, PatchSize, PatchSize, s, blocks, rowBlock, colBlock)
+		}
+		for _, step := range []struct {
+			name string
+			do   func() error
+		}{{"measure", measure}, {"fit", fit}, {"quantize", quantize}, {"dequantize", dequantize}} {
+			b.Run(name+"/"+step.name, func(b *testing.B) {
+				b.SetBytes(4 * n)
+				for b.Loop() {
+					if err := step.do(); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
 func BenchmarkBFP16(b *testing.B) {
 	const n = PatchSize * PatchSize
 	src, elements, values := benchValues()[:n], make([]byte, n/8*9), make([]float32, n)
@@ -147,4 +205,27 @@ func BenchmarkPack4(b *testing.B) {
 			}
 		}
 	})
+}
+
+// Bytes are those of the blocks' scales and zeros.
+func BenchmarkBlocks(b *testing.B) {
+	s := Scheme{U4, BF16, U4, 0}
+	blocks := make([]Block, 4096)
+	for i := range blocks {
+		blocks[i] = Block{Scale: 1 + float64(i%128)/128, Zero: float64(i % 16)}
+	}
+	scales, zeros := make([]byte, 2*len(blocks)), make([]byte, len(blocks))
+	for name, do := range map[string]func() error{
+		"encode": func() error { return s.EncodeBlocks(scales, zeros, nil, blocks) },
+		"decode": func() error { return s.DecodeBlocks(blocks, scales, zeros, nil) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(3 * len(blocks)))
+			for b.Loop() {
+				if err := do(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

@@ -1,6 +1,9 @@
 package element
 
-import "math"
+import (
+	"math"
+	"sync"
+)
 
 // nf4 are the values of NF4 by their code: the quantiles of a normal distribution, scaled to -1..1, with an exact 0 (Dettmers,
 // Pagnoni, Holtzman and Zettlemoyer, "QLoRA", 2023). Each is a binary32, written here as bitsandbytes and ONNX Runtime have it.
@@ -58,3 +61,52 @@ func powerOfTwo(code byte) float64 {
 
 // pow2 is 2 to the power of n, for n from -1022 to 1023.
 func pow2(n int) float64 { return math.Float64frombits(uint64(n+bias64) << fraction64) }
+
+// nf4Cells are the number of equal parts into which -1..1 is cut for finding a code: so many that none has two thresholds in it.
+const nf4Cells = 32
+
+// nf4Cell is what is known of the codes of the numbers in one part of -1..1.
+type nf4Cell struct {
+	threshold float64 // beyond it the code is one more
+	code      byte
+}
+
+// nf4Codes is where NF4's codes change, by cell; the last is that of 1 alone. The threshold of two codes is the middle of their
+// values, which is exact in float64; itself it goes to the even code.
+var nf4Codes = sync.OnceValue(func() *[nf4Cells + 1]nf4Cell {
+	cells := new([nf4Cells + 1]nf4Cell)
+	for i := range cells {
+		cells[i].threshold = math.Inf(1)
+	}
+	for code, v := range nf4[:len(nf4)-1] {
+		threshold := (v + nf4[code+1]) / 2
+		if code%2 == 1 {
+			threshold = math.Nextafter(threshold, -1)
+		}
+		at := nf4CellOf(threshold)
+		cells[at].threshold = threshold
+		for i := at + 1; i < len(cells); i++ {
+			cells[i].code++
+		}
+	}
+	return cells
+})
+
+// nf4CellOf is the cell of v in -1..1. It never falls while v rises, however it rounds: so a number in a later cell than a
+// threshold is beyond that threshold, and one in an earlier cell is not.
+func nf4CellOf(v float64) int { return int((v + 1) * (nf4Cells / 2)) }
+
+// nf4Code is the code of the entry of nf4 nearest to v; a number in the middle of two goes to the even code. NaN becomes 0.
+func nf4Code(cells *[nf4Cells + 1]nf4Cell, v float64) byte {
+	if !(v >= -1) {
+		v = -1
+	} else if v > 1 {
+		v = 1
+	}
+	cell := &cells[nf4CellOf(v)]
+	var beyond byte
+	if v > cell.threshold {
+		beyond = 1
+	}
+	return cell.code + beyond
+}

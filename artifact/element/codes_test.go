@@ -3,6 +3,7 @@ package element
 import (
 	"bytes"
 	"math"
+	"math/rand/v2"
 	"testing"
 )
 
@@ -67,9 +68,56 @@ func TestNF4Table(t *testing.T) {
 		if code > 0 && v <= nf4[code-1] {
 			t.Errorf("entry %d, %v, is not above the one before it", code, v)
 		}
+		if got := nf4Code(nf4Codes(), v); int(got) != code {
+			t.Errorf("entry %d has code %d", code, got)
+		}
 	}
 	if nf4[0] != -1 || nf4[7] != 0 || nf4[15] != 1 {
 		t.Error("the table does not span -1, 0 and 1")
+	}
+}
+
+// About every threshold and every end of a part of the search table, and at random.
+func TestNF4Nearest(t *testing.T) {
+	t.Parallel()
+	var values []float64
+	around := func(v float64) {
+		values = append(values, v, math.Nextafter(v, 2), math.Nextafter(v, -2), v+0x1p-40, v-0x1p-40)
+	}
+	for code := range nf4[:15] {
+		around((nf4[code] + nf4[code+1]) / 2)
+		around(nf4[code])
+	}
+	for i := -nf4Cells; i <= nf4Cells; i++ {
+		around(float64(i) * 2 / nf4Cells)
+	}
+	values = append(values, 0, math.Copysign(0, -1), math.SmallestNonzeroFloat64, -5, 5, math.MaxFloat64, -math.MaxFloat64)
+	rng := rand.New(rand.NewPCG(11, 3))
+	for range 5000 {
+		values = append(values, 2.2*rng.Float64()-1.1)
+	}
+	for _, v := range values {
+		if got, want := nf4Code(nf4Codes(), v), refNF4(v); got != want {
+			t.Errorf("%b has code %d, want %d", v, got, want)
+		}
+	}
+	for v, want := range map[float64]byte{math.Inf(1): 15, math.Inf(-1): 0} {
+		if got := nf4Code(nf4Codes(), v); got != want {
+			t.Errorf("%g has code %d, want %d", v, got, want)
+		}
+	}
+	if got := nf4Code(nf4Codes(), math.NaN()); got != 0 {
+		t.Errorf("NaN has code %d", got)
+	}
+}
+
+// A tie of two codes goes to the even one, on either side.
+func TestNF4Ties(t *testing.T) {
+	t.Parallel()
+	for code := range nf4[:15] {
+		if got, want := nf4Code(nf4Codes(), (nf4[code]+nf4[code+1])/2), byte(code+code%2); got != want {
+			t.Errorf("between %d and %d: %d, want %d", code, code+1, got, want)
+		}
 	}
 }
 

@@ -1,8 +1,12 @@
 // Package element holds the element formats of operands: how one number is encoded in bits, how arrays of them are
 // encoded and decoded, and what rounding them cost. Every fast path stands beside a plain Go twin that gives the same bits.
 //
-// Plain formats (Encode, EncodePatch) hold each value by itself. BFP16 (EncodeBFP16Patch) holds eight in one element, under one
-// exponent. Integers, NF4 and E8M0 are codes and scales, of which values are made.
+// There are three ways to hold values. Plain formats (Encode, EncodePatch) hold each by itself. Codes (Scheme, QuantizePatch)
+// are small numbers, whose block has a scale and perhaps a zero point or a minimum:
+//
+//	value = (code - zero) * scale + minimum
+//
+// BFP16 (EncodeBFP16Patch) holds eight values in one element, under one exponent.
 package element
 
 import (

@@ -55,6 +55,34 @@ func anyValues(data []byte) (narrow []float32, wide []float64) {
 	return narrow, wide
 }
 
+// FuzzQuantize takes any bits as values through every scheme: measured, fitted, quantized and back, against exact arithmetic.
+func FuzzQuantize(f *testing.F) {
+	schemes := schemes()
+	var extremes, ordinary []byte
+	for _, bits := range extremes32 {
+		extremes = binary.LittleEndian.AppendUint32(extremes, bits)
+	}
+	for _, x := range weights(64, 15) {
+		ordinary = binary.LittleEndian.AppendUint32(ordinary, math.Float32bits(x))
+	}
+	for i := range schemes {
+		f.Add(ordinary, uint8(i), uint8(9), uint8(3), uint8(2))
+		f.Add(extremes, uint8(i), uint8(4), uint8(1), uint8(4))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, scheme, cols, high, wide uint8) {
+		s := schemes[int(scheme)%len(schemes)]
+		width := 1 + int(cols)%PatchSize
+		h, w := 1+int(high)%PatchSize, 1+int(wide)%PatchSize
+		values32, values64 := anyValues(data[:min(len(data), 1<<8)]) // exact arithmetic is slow
+		if rows := min(len(values32)/width, PatchSize); rows > 0 {
+			compareQuantized(t, values32, width, rows, width, int(high)%3, h, w, s)
+		}
+		if rows := min(len(values64)/width, PatchSize); rows > 0 {
+			compareQuantized(t, values64, width, rows, width, int(wide)%3, h, w, s)
+		}
+	})
+}
+
 // FuzzBFP16 takes any bits as values, and as elements.
 func FuzzBFP16(f *testing.F) {
 	var extremes []byte
