@@ -138,7 +138,7 @@ func encodeMantissas[T float32 | float64](
 			y[c%PatchSize] = math.Inf(1)
 			continue
 		}
-		m := x * scale.inverse
+		m := float64(x * scale.inverse) // not fused with what follows
 		if rounding == NearestEven {
 			m = min((m+integer)-integer, math.MaxInt8)
 		} else if m = math.Floor(m); m == 0 && x < 0 { // the product was too small for a binary64

@@ -307,7 +307,7 @@ func TestQuantizeErrors(t *testing.T) {
 		"stride overflows":      func(a *arguments) { a.codeStride = math.MaxInt },
 		"negative rows":         func(a *arguments) { a.rows = -1 },
 		"negative columns":      func(a *arguments) { a.cols = -1 },
-		"too many rows":         func(a *arguments) { a.rows = 1 << 40 },
+		"too many rows":         func(a *arguments) { a.rows = 1 << 30 },
 		"no scheme":             func(a *arguments) { a.s = Scheme{} },
 		"a block missing":       func(a *arguments) { a.blocks = 5 },
 		"no blocks":             func(a *arguments) { a.blocks = 0 },
