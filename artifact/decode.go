@@ -149,7 +149,7 @@ func (d *decoder) valuesOf(o *Operand, at int, planes []plane) {
 	switch {
 	case o.Format == 0 || o.Format == element.F64:
 		d.fail(p.at, "operand %q: %v is no element format of an operand", o.Name, o.Format)
-	case !o.Format.Known():
+	case !o.Format.Plain():
 	case !p.plain(o.Bytes, len(o.Layout.Axes)):
 		d.fail(p.at, "operand %q: the plane of encoding 0 must be the whole operand, values, without blocks or records", o.Name)
 	default:
