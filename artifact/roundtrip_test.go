@@ -292,6 +292,9 @@ func TestListing(t *testing.T) {
 			t.Errorf("parameter %q is listed in %q, want %q", p.Name, p.Operands, w)
 		}
 	}
+	if l.Parameters[epsilon].Shape == nil {
+		t.Error("the shape of a scalar is null in JSON, not an empty list")
+	}
 	var b bytes.Buffer
 	f.Index.PrintModel(&b)
 	if err := f.Index.PrintOperands(&b, true); err != nil {
