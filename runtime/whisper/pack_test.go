@@ -9,6 +9,7 @@ import (
 	"npuw/artifact"
 	"npuw/artifact/element"
 	"npuw/artifact/layout"
+	"npuw/schema/pyreader"
 )
 
 // operand is an operand to be packed by packNetwork.
@@ -151,7 +152,7 @@ func packNetwork(t testing.TB, n *network, list []operand, edit func(*artifact.I
 	if edit != nil {
 		edit(x)
 	}
-	path := filepath.Join(t.TempDir(), "test.npuw")
+	path := filepath.Join(pyreader.TempDir(t), "test.npuw")
 	w, err := artifact.Create(path, x, page, false)
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"npuw/artifact/xclbin/xclbintest"
 	"npuw/runtime/device"
 	"npuw/runtime/xrt/teststream"
+	"npuw/schema/pyreader"
 )
 
 // gemm is a GEMM on a kernel of mlir-aie, with its weights in an artifact.
@@ -45,7 +46,7 @@ const page = 4096
 // newFixture writes an artifact, after edit has been at its index, and its xclbins.
 func newFixture(t testing.TB, xclbins int, edit func(*artifact.Index), gemms ...gemm) fixture {
 	t.Helper()
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	f := fixture{filepath.Join(dir, "model.npuw"), filepath.Join(dir, "kernels")}
 	if err := os.Mkdir(f.folder, 0o755); err != nil {
 		t.Fatal(err)
