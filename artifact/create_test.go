@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"npuw/artifact/element"
+	"npuw/schema/pyreader"
 )
 
 // entries are the names in a folder.
@@ -42,7 +43,7 @@ func begin(t *testing.T, path string, s *sample) *Writer {
 
 func TestAbortLeavesNothing(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	path := filepath.Join(dir, "a.npuw")
 	s := newSmallSample()
 	w := begin(t, path, s)
@@ -74,7 +75,7 @@ func TestAbortLeavesNothing(t *testing.T) {
 // TestFailedCommit makes what is measured wrong at the last moment.
 func TestFailedCommit(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	path := filepath.Join(dir, "a.npuw")
 	if err := os.WriteFile(path, []byte("before"), 0o666); err != nil {
 		t.Fatal(err)
@@ -91,7 +92,7 @@ func TestFailedCommit(t *testing.T) {
 
 func TestCommitReplaces(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	path := filepath.Join(dir, "a.npuw")
 	if err := os.WriteFile(path, []byte("before"), 0o666); err != nil {
 		t.Fatal(err)
@@ -128,7 +129,7 @@ func TestCommitReplaces(t *testing.T) {
 func TestOpenWhileReplaced(t *testing.T) {
 	t.Parallel()
 	s := newSample(4096)
-	path := filepath.Join(t.TempDir(), "a.npuw")
+	path := filepath.Join(pyreader.TempDir(t), "a.npuw")
 	s.write(t, path)
 	f, err := Open(path)
 	if err != nil {
@@ -146,7 +147,7 @@ func TestOpenWhileReplaced(t *testing.T) {
 
 func TestStaleTemporaries(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	path := filepath.Join(dir, "a.npuw")
 	stale := filepath.Join(dir, tempPrefix("a.npuw")+"dead")
 	others := []string{
@@ -184,7 +185,7 @@ func TestStaleTemporaries(t *testing.T) {
 // TestTwoWriters writes to one path from several goroutines at once: one of them wins, whole.
 func TestTwoWriters(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	path := filepath.Join(dir, "a.npuw")
 	var wg sync.WaitGroup
 	for i := range 8 {
@@ -229,7 +230,7 @@ func TestTwoWriters(t *testing.T) {
 func TestManyGoroutines(t *testing.T) {
 	t.Parallel()
 	s := newSample(4096)
-	path := filepath.Join(t.TempDir(), "a.npuw")
+	path := filepath.Join(pyreader.TempDir(t), "a.npuw")
 	w := begin(t, path, s)
 	data := s.data()
 	var wg sync.WaitGroup
@@ -261,7 +262,7 @@ func TestManyGoroutines(t *testing.T) {
 func TestWriteOutside(t *testing.T) {
 	t.Parallel()
 	s := newSmallSample() // segments from 4096 to 8192
-	w := begin(t, filepath.Join(t.TempDir(), "a.npuw"), s)
+	w := begin(t, filepath.Join(pyreader.TempDir(t), "a.npuw"), s)
 	for _, r := range []struct {
 		off int64
 		n   int
@@ -295,7 +296,7 @@ func TestWriteOutside(t *testing.T) {
 
 func TestCreateRefusesPaths(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o666); err != nil {
 		t.Fatal(err)
@@ -327,7 +328,7 @@ func TestCreateInReadOnlyFolder(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("the superuser may write everywhere")
 	}
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	if err := os.Chmod(dir, 0o555); err != nil {
 		t.Fatal(err)
 	}
@@ -368,9 +369,10 @@ func TestCreateRefusesIndexes(t *testing.T) {
 		{"binding to argument -1", func(x *Index) { x.Bindings[0].Argument = -1 }, "binding"},
 		{"xclbin -2", func(x *Index) { x.Contracts[0].Xclbin = -2 }, `contract "gemm": xclbin -2`},
 		{"instructions -2", func(x *Index) { x.Contracts[0].Instructions = -2 }, `contract "gemm": segment -2`},
-		{"recipe with a newline", func(x *Index) { x.Producer.Recipe = "a\nb" }, "Producer.recipe"},
-		{"kernel too long", func(x *Index) { x.Contracts[0].Kernel = strings.Repeat("k", 1025) }, "Contract.kernel"},
-		{"operation not UTF-8", func(x *Index) { x.Contracts[0].Operation = "\xff" }, "Contract.operation"},
+		{"digits without an element format", func(x *Index) { x.Contracts[0].Arguments[0].Layout.Digits = digits(0, 1, 1) }, `argument "opcode"`},
+		{"recipe with a newline", func(x *Index) { x.Producer.Recipe = "a\nb" }, `the text "a\nb"`},
+		{"kernel too long", func(x *Index) { x.Contracts[0].Kernel = strings.Repeat("k", 1025) }, "of 1025 bytes"},
+		{"operation not UTF-8", func(x *Index) { x.Contracts[0].Operation = "\xff" }, `the text "\xff"`},
 		{"too many attributes", func(x *Index) {
 			x.Model.Attributes = nil
 			for i := range maxEntries + 1 {
@@ -378,7 +380,7 @@ func TestCreateRefusesIndexes(t *testing.T) {
 			}
 		}, ""},
 	}
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	for _, r := range rows {
 		if testing.Short() && r.words == "" {
 			continue // takes a second

@@ -91,7 +91,7 @@ type Operand struct {
 
 // Supported reports whether this version can read the operand's values: its encoding and element format are known.
 func (o *Operand) Supported() bool {
-	return o.Encoding == 0 && o.Format.Known() && o.Format != element.F64
+	return o.Encoding == 0 && o.Format.Plain()
 }
 
 // Elements is the number of logical elements, padding left out.

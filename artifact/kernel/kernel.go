@@ -164,7 +164,8 @@ func (c *Contract) Validate() error {
 		if err := a.Layout.Validate(); err != nil {
 			return fail("argument %q: %v", a.Name, err)
 		}
-		if over, n := bits.Mul64(a.Layout.Elements(), uint64(a.Format.Size())); over != 0 || (a.Format.Known() && n != a.Bytes) {
+		sized := a.Format.Plain() || a.Format == element.F64 // an element is a value, of whole bytes
+		if over, n := bits.Mul64(a.Layout.Elements(), uint64(a.Format.Size())); over != 0 || sized && n != a.Bytes {
 			return fail("argument %q: %d bytes for %d elements of %v", a.Name, a.Bytes, a.Layout.Elements(), a.Format)
 		}
 	}

@@ -2,6 +2,7 @@ package xrt
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"npuw/runtime/device"
 	"npuw/runtime/xrt/gemmtest"
 	"npuw/runtime/xrt/teststream"
+	"npuw/schema/pyreader"
 )
 
 // gemm is a GEMM with its weights in an artifact.
@@ -64,7 +66,7 @@ func newFixture(t testing.TB, gemms ...gemm) fixture {
 // newEdited is newFixture with edits.
 func newEdited(t testing.TB, e edits, gemms ...gemm) fixture {
 	t.Helper()
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	f := fixture{filepath.Join(dir, "model.npuw"), filepath.Join(dir, "kernels")}
 	check(t, os.Mkdir(f.folder, 0o755))
 	x := &artifact.Index{Producer: artifact.Producer{Name: "test", Recipe: "test"}, Model: artifact.Model{Family: "test"}}
@@ -128,17 +130,38 @@ func (b *builder) add(i int, g gemm) {
 	b.index.Contracts = append(b.index.Contracts, *c)
 }
 
-// addWeights adds an operand with random elements, in a segment of its own.
+// addWeights adds an operand with random elements, in a segment of its own, and the parameter that it holds.
 func (b *builder) addWeights(name string, a *kernel.Argument) {
-	fill := artifact.Fill{} // stands for parameters, of which there are none
-	for _, axis := range a.Layout.Axes {
-		fill.Begin, fill.Size = append(fill.Begin, 0), append(fill.Size, axis.Extent)
+	parameter := artifact.Parameter{Name: name}
+	place := artifact.Placement{Parameter: len(b.index.Parameters), Scale: 1, To: make([]uint64, len(a.Layout.Axes))}
+	for i, axis := range a.Layout.Axes {
+		parameter.Axes += string(axis.Name)
+		parameter.Shape = append(parameter.Shape, axis.Extent)
+		place.From = append(place.From, artifact.PlacedAxis{Size: axis.Extent, Step: 1, Axis: i})
 	}
+	b.index.Parameters = append(b.index.Parameters, parameter)
 	b.index.Operands = append(b.index.Operands, artifact.Operand{
 		Name: name, Segment: len(b.segments), Bytes: a.Bytes, Format: a.Format, Layout: a.Layout,
-		Fills: []artifact.Fill{fill}, Statistics: element.Stats{Elements: extents(a.Layout)},
+		PadBits: padBits(a.Format), Placements: []artifact.Placement{place}, Statistics: element.Stats{Elements: extents(a.Layout)},
 	})
-	b.segment(name, artifact.Weights, a.MemoryGroup, gemmtest.Elements(b.random, a))
+	b.segment(name, artifact.Weights, a.MemoryGroup, b.weight(a))
+}
+
+// padBits are what padding of weights holds: a number that would be seen in a result.
+func padBits(f element.Format) uint64 { return 0xbfc0 << (8*f.Size() - 16) }
+
+// weight makes the elements of a weight.
+func (b *builder) weight(a *kernel.Argument) []byte {
+	data, size := gemmtest.Elements(b.random, a), a.Format.Size()
+	strides, elements := make([]int64, len(a.Layout.Axes)), int64(1)
+	for i := len(strides) - 1; i >= 0; i-- {
+		strides[i] = elements
+		elements *= int64(a.Layout.Axes[i].Extent)
+	}
+	plain, pad := make([]byte, elements*int64(size)), binary.LittleEndian.AppendUint64(nil, padBits(a.Format))[:size]
+	check(b.t, a.Layout.Unpack(plain, data, strides, size))
+	check(b.t, a.Layout.Pack(data, plain, strides, size, pad))
+	return data
 }
 
 func extents(l layout.Layout) uint64 {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"npuw/runtime/device"
+	"npuw/schema/pyreader"
 )
 
 // Instructions are read from mapped pages, which are gone where the file was cut since.
@@ -14,6 +15,7 @@ func TestInstructionsOfACutFile(t *testing.T) {
 		f := newFixture(t, small)
 		d := r.device(f)
 		m := load(t, d, f)
+		pyreader.Damage(t, f.path)
 		check(t, os.Truncate(f.path, page))
 		if _, err := d.Open(&m.Index.Contracts[0]); !errors.Is(err, device.ErrFault) {
 			t.Errorf("a cut file: %v", err)

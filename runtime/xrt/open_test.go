@@ -116,7 +116,7 @@ func TestXclbinChanges(t *testing.T) {
 // Xclbins of other makes and ages are loaded too, by XRT as by our reader.
 func TestXclbinsOfAnyMake(t *testing.T) {
 	for name, edit := range map[string]func(*xclbinSpec){
-		"a kernel in programmable logic, and an empty section": func(s *xclbinSpec) {
+		"a kernel in programmable logic and an empty section": func(s *xclbinSpec) {
 			logic := xclbintest.MLIRAIEKernel("vadd", 2)
 			logic.Type = "pl"
 			s.Kernels = append([]xclbintest.Kernel{logic}, s.Kernels...)
@@ -127,7 +127,7 @@ func TestXclbinsOfAnyMake(t *testing.T) {
 			other.ID++
 			s.Kernels = append([]xclbintest.Kernel{other}, s.Kernels...)
 		},
-		"connections twice, and to memory that is not used": func(s *xclbinSpec) {
+		"connections twice and to memory that is not used": func(s *xclbinSpec) {
 			s.Banks = append(s.Banks, xclbintest.Bank{Type: 2, Tag: "unused"})
 			s.Kernels[0].Arguments[3].Banks = []int{0, 0}
 			s.Kernels[0].Arguments[7].Banks = []int{2}

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"npuw/schema/pyreader"
 )
 
 // onSoftware runs a test on the real XRT over the software NPU.
@@ -23,9 +25,7 @@ func onSoftware(t *testing.T, c conditions, test func(t *testing.T, r *rig)) {
 // parallel. After the test everything must be closed in it, too.
 func newSoftwareRig(t *testing.T, c conditions) *rig {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "rig-") // t.TempDir may have a comma in it
-	check(t, err)
-	t.Cleanup(func() { check(t, os.RemoveAll(dir)) })
+	dir := pyreader.TempDir(t)
 	hold, log := filepath.Join(dir, "hold"), filepath.Join(dir, "log")
 	check(t, os.WriteFile(hold, nil, 0o666))
 	t.Setenv("SWNPU_MODE", strings.Join(c.words(hold), ","))

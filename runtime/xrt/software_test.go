@@ -17,6 +17,7 @@ import (
 	"npuw/artifact/element"
 	"npuw/runtime/device"
 	"npuw/runtime/xrt/gemmtest"
+	"npuw/schema/pyreader"
 )
 
 // These tests run on the real XRT. Below it is the software NPU, which LD_PRELOAD puts in the place of the driver: see swnpu. It reads
@@ -31,7 +32,7 @@ type softwareNPU struct {
 // software opens the software NPU in the given modes. After the test it must have leaked nothing and understood everything.
 func software(t testing.TB, mode string, opts Options) softwareNPU {
 	t.Helper()
-	s := softwareNPU{log: filepath.Join(t.TempDir(), "npu.log")}
+	s := softwareNPU{log: filepath.Join(pyreader.TempDir(t), "npu.log")}
 	t.Setenv("SWNPU_MODE", mode)
 	t.Setenv("SWNPU_LOG", s.log)
 	d, err := Open(opts)
@@ -164,7 +165,7 @@ func TestSoftwareErrorsInTurn(t *testing.T) {
 	f := newFixture(t, small)
 	for _, call := range []string{"CREATE_BO", "GET_BO_INFO", "CREATE_HWCTX", "CONFIG_HWCTX", "GET_INFO", "EXEC_CMD", "SYNC_BO"} {
 		failed := 0
-		t.Setenv("SWNPU_LOG", filepath.Join(t.TempDir(), "npu.log"))
+		t.Setenv("SWNPU_LOG", filepath.Join(pyreader.TempDir(t), "npu.log"))
 		for n := range 16 {
 			t.Setenv("SWNPU_MODE", fmt.Sprintf("fail=%s:EIO:%d", call, n+1))
 			err := tryRuns(f, 2)
@@ -193,14 +194,14 @@ func TestSoftwareErrorsInTurn(t *testing.T) {
 // XRT before 2.21 is refused before the device is opened. It cannot be had beside 2.25: Debian has 2.13, which knows no hardware contexts,
 // so that shim.cpp does not compile with it. So the XRT that is there is made to say that it is older.
 func TestSoftwareOldXRT(t *testing.T) {
-	library := filepath.Join(t.TempDir(), "oldxrt.so")
+	library := filepath.Join(pyreader.TempDir(t), "oldxrt.so")
 	if out, err := exec.Command("cc", "-shared", "-fPIC", "-o", library, "testdata/oldxrt.c").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	if !alone(t, "LD_PRELOAD="+library+":"+os.Getenv("LD_PRELOAD")) {
 		return
 	}
-	log := filepath.Join(t.TempDir(), "npu.log")
+	log := filepath.Join(pyreader.TempDir(t), "npu.log")
 	t.Setenv("SWNPU_LOG", log)
 	if _, err := Open(Options{}); !errors.Is(err, device.ErrUnsupported) || !strings.Contains(err.Error(), "XRT 2.20.9 is too old; 2.21.0 or later") {
 		t.Errorf("%v", err)
@@ -238,7 +239,7 @@ func TestSoftwareMemlock(t *testing.T) {
 // The standard output is the program's: what XRT prints does not get there.
 func TestSoftwareKeepsOutputClean(t *testing.T) {
 	f := newFixture(t, small)
-	path := filepath.Join(t.TempDir(), "stdout")
+	path := filepath.Join(pyreader.TempDir(t), "stdout")
 	file, err := os.Create(path)
 	check(t, err)
 	stdout, err := syscall.Dup(1)

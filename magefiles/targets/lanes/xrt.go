@@ -106,9 +106,10 @@ func openXRT(ctx context.Context) (*xrtLane, error) {
 	if err := canPrepare(); err != nil {
 		return nil, err
 	}
-	folder := filepath.Join(cache, "npuw", "trixie-xrt-"+trixieXRT)
-	recipe := fmt.Sprintf("%x", sha256.Sum256([]byte(trixieScript)))
-	if err := quietly(ctx, privateMounts(trixieScript, folder, trixieXRT, recipe)); err != nil {
+	// A checkout whose script differs has a folder of its own: another one may be at work in this.
+	recipe := sha256.Sum256([]byte(trixieScript))
+	folder := filepath.Join(cache, "npuw", fmt.Sprintf("trixie-xrt-%s-%x", trixieXRT, recipe[:4]))
+	if err := quietly(ctx, privateMounts(trixieScript, folder, trixieXRT)); err != nil {
 		return nil, fmt.Errorf("test:xrt cannot prepare %s: %w", folder, err)
 	}
 	// Inside, no module can be fetched.

@@ -22,6 +22,7 @@ import (
 	"npuw/runtime/device"
 	"npuw/runtime/whisper"
 	"npuw/runtime/xrt"
+	"npuw/schema/pyreader"
 )
 
 // Encoders with all their linear layers on the software NPU, the rest on the reference device, give the bits that they give on the
@@ -30,7 +31,7 @@ import (
 func TestXRTEncoders(t *testing.T) {
 	tiny := func(*testing.T) string { return "../../../testdata/whisper-tiny/whisper-tiny-encoder.onnx" }
 	base := func(t *testing.T) string {
-		path, err := whisperonnx.BaseModel(t.TempDir())
+		path, err := whisperonnx.BaseModel(pyreader.TempDir(t))
 		check(t, err)
 		return path
 	}
@@ -76,7 +77,7 @@ func build(t *testing.T, model string, l tiling) *encoder {
 	check(t, err)
 	positions, layers := size(t, b, "positions"), size(t, b, "layers")
 	list, runs := l.linears(positions, size(t, b, "d_model"), size(t, b, "ffn"))
-	e := &encoder{folder: t.TempDir(), contracts: len(list), runs: runs * int(layers)}
+	e := &encoder{folder: pyreader.TempDir(t), contracts: len(list), runs: runs * int(layers)}
 	e.path = filepath.Join(e.folder, "model.npuw")
 	check(t, b.BindKernels(writeKernels(t, e.folder, list)))
 	x, err := b.Pack(t.Context(), e.path, pack.Options{NoSync: true})
@@ -120,7 +121,7 @@ func (e *encoder) encode(t *testing.T, d device.Device, loaded func(*device.Mode
 // onNPU is encode on the software NPU in a mode, where segments are copied for a reason, or mapped if that is empty.
 func (e *encoder) onNPU(t *testing.T, mode, copied string) []uint32 {
 	t.Helper()
-	log := filepath.Join(t.TempDir(), "npu.log")
+	log := filepath.Join(pyreader.TempDir(t), "npu.log")
 	t.Setenv("SWNPU_MODE", mode)
 	t.Setenv("SWNPU_LOG", log)
 	info, err := os.Stat(e.path)

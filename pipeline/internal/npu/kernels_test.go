@@ -14,6 +14,7 @@ import (
 	"npuw/pipeline"
 	"npuw/pipeline/recipe"
 	"npuw/runtime/xrt/teststream"
+	"npuw/schema/pyreader"
 )
 
 // tiling is how the kernels of a design read and write their matrices.
@@ -37,7 +38,7 @@ func (l tiling) wideBiases(t *testing.T) tiling {
 	text, err := recipe.BuiltinText(l.recipe)
 	check(t, err)
 	wide := strings.ReplaceAll(string(text), `pad { axis: "N" multiple: 32 }`, fmt.Sprintf(`pad { axis: "N" multiple: %d }`, l.n))
-	l.recipe = filepath.Join(t.TempDir(), "wide-biases.txtpb")
+	l.recipe = filepath.Join(pyreader.TempDir(t), "wide-biases.txtpb")
 	check(t, os.WriteFile(l.recipe, []byte(wide), 0o666))
 	return l
 }

@@ -19,6 +19,7 @@ import (
 	"npuw/runtime/device"
 	"npuw/runtime/xrt/gemmtest"
 	"npuw/runtime/xrt/teststream"
+	"npuw/schema/pyreader"
 )
 
 const page = 4096
@@ -98,7 +99,7 @@ type problem struct {
 
 func newProblem(t *testing.T, r *rand.Rand, c *kernel.Contract) *problem {
 	t.Helper()
-	p := &problem{dir: t.TempDir(), contract: c}
+	p := &problem{dir: pyreader.TempDir(t), contract: c}
 	xclbin, err := xclbintest.Encode(xclbintest.MLIRAIE())
 	if err != nil {
 		t.Fatal(err)
