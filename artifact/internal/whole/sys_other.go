@@ -1,11 +1,14 @@
-//go:build !unix
+//go:build !unix && !windows
 
 package whole
 
-import "os"
+import (
+	"errors"
+	"os"
+)
 
-// lock does nothing: an open file cannot be removed here, so a temporary file that can be is stale.
-func lock(*os.File) error { return nil }
+// lock fails: there are no locks here, and nothing tells a stale temporary file from one that a builder writes to.
+func lock(*os.File) error { return errors.ErrUnsupported }
 
 // removesOpenFiles: an open file can be removed and renamed.
 const removesOpenFiles = false
