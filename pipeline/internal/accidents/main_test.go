@@ -20,19 +20,22 @@ import (
 // npuw is the path of the command.
 var npuw string
 
-func TestMain(m *testing.M) { os.Exit(withCommand(pyreader.Compared(m, artifact.Open).Run)) }
-
-// withCommand builds the command for the time that run takes. In a program that a test starts there is one.
-func withCommand(run func() int) int {
-	if npuw = os.Getenv("NPUW_TEST_COMMAND"); npuw != "" {
-		return run()
-	}
+func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "npuw-accidents-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		return 1
+		os.Exit(1)
 	}
-	defer os.RemoveAll(dir)
+	status := withCommand(dir, pyreader.Compared(m, artifact.Open).Run)
+	os.RemoveAll(dir)
+	os.Exit(status)
+}
+
+// withCommand builds the command in a folder, and runs. In a program that a test starts there is a command already.
+func withCommand(dir string, run func() int) int {
+	if npuw = os.Getenv("NPUW_TEST_COMMAND"); npuw != "" {
+		return run()
+	}
 	npuw = filepath.Join(dir, "npuw")
 	if runtime.GOOS == "windows" {
 		npuw += ".exe"
