@@ -3,6 +3,8 @@ package recipe
 import (
 	"slices"
 	"strings"
+
+	nearness "npuw/artifact/near"
 )
 
 // In the symbols of a pattern these bytes, which no name has, stand for wildcards.
@@ -75,33 +77,15 @@ func generalize(name string) string {
 	return strings.Join(parts, ".")
 }
 
-// distance is how many characters must be changed, put in or taken out for a name to be what was wanted. A wildcard stands for
-// any run of what it takes.
+// distance is how unlike a name is to what was wanted. A wildcard stands for any run of what it takes.
 func distance(wanted []byte, name string) int {
-	above, row := make([]int, len(name)+1), make([]int, len(name)+1)
-	for j := range above {
-		above[j] = j
-	}
-	for _, w := range wanted {
-		kind := literal
-		switch w {
+	return nearness.Distance(wanted, name, func(symbol byte) func(byte) bool {
+		switch symbol {
 		case anyStar:
-			kind = star
+			return star.takes
 		case anyDigits:
-			kind = digits
+			return digits.takes
 		}
-		row[0] = above[0] + 1
-		for j := range len(name) {
-			replace, insert := 1, 1
-			switch {
-			case kind.takes(name[j]):
-				replace, insert = 0, 0
-			case kind == literal && w == name[j]:
-				replace = 0
-			}
-			row[j+1] = min(above[j]+replace, above[j+1]+1, row[j]+insert)
-		}
-		above, row = row, above
-	}
-	return above[len(name)]
+		return nil
+	})
 }

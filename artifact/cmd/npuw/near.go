@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	nearness "npuw/artifact/near"
 )
 
 // near gives the names most like one that was not found, the best first: those that hold it or end as it does, then those
@@ -19,7 +21,7 @@ func near(wanted string, names []string) []string {
 	}
 	var found []candidate
 	for _, name := range names[:min(len(names), most)] {
-		away := distance(wanted, name)
+		away := nearness.Distance([]byte(wanted), name, nil)
 		switch {
 		case strings.Contains(name, wanted) || strings.HasSuffix(wanted, "."+name):
 			away = 0
@@ -36,24 +38,4 @@ func near(wanted string, names []string) []string {
 		}
 	}
 	return best
-}
-
-// distance is how many bytes must be changed, put in or taken out to make b of a.
-func distance(a, b string) int {
-	above, row := make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range above {
-		above[j] = j
-	}
-	for i := range len(a) {
-		row[0] = i + 1
-		for j := range len(b) {
-			replace := 1
-			if a[i] == b[j] {
-				replace = 0
-			}
-			row[j+1] = min(above[j]+replace, above[j+1]+1, row[j]+1)
-		}
-		above, row = row, above
-	}
-	return above[len(b)]
 }

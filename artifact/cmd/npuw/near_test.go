@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -32,24 +31,5 @@ func TestNear(t *testing.T) {
 	}
 	if got := near("encoder", nil); got != nil {
 		t.Errorf("near of no names: %q", got)
-	}
-}
-
-func TestDistance(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		a, b string
-		want int
-	}{
-		{"", "", 0},
-		{"", "abc", 3},
-		{"abc", "abc", 0},
-		{"abc", "ac", 1},
-		{"abc", "axc", 1},
-		{"kitten", "sitting", 3},
-	} {
-		if got := []int{distance(test.a, test.b), distance(test.b, test.a)}; !slices.Equal(got, []int{test.want, test.want}) {
-			t.Errorf("distance of %q and %q: %v, want %d", test.a, test.b, got, test.want)
-		}
 	}
 }
