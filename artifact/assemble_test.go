@@ -3,6 +3,9 @@ package artifact
 import (
 	"bytes"
 	"fmt"
+	"slices"
+
+	"npuw/artifact/layout"
 )
 
 // damaged is an artifact in memory whose parts can be damaged before its digests are made.
@@ -73,11 +76,34 @@ func check(b []byte) error {
 	return f.Verify()
 }
 
-// cloneIndex copies what tests change.
+// cloneIndex copies what tests change: nothing of it is shared.
 func cloneIndex(x *Index) *Index {
-	y, err := decodeIndex(encodeIndex(x), 0, nil)
+	y, err := decodeIndex(encodeIndex(x), 0)
 	if err != nil {
 		panic(fmt.Sprint("the index of a sample does not decode: ", err))
+	}
+	cloneLayout := func(l *layout.Layout) { l.Axes, l.Digits = slices.Clone(l.Axes), slices.Clone(l.Digits) }
+	for i := range y.Operands {
+		o := &y.Operands[i]
+		cloneLayout(&o.Layout)
+		o.Placements, o.Fills = slices.Clone(o.Placements), slices.Clone(o.Fills)
+		for j := range o.Placements {
+			p := &o.Placements[j]
+			p.From, p.To = slices.Clone(p.From), slices.Clone(p.To)
+		}
+		for j := range o.Fills {
+			o.Fills[j].Begin, o.Fills[j].Size = slices.Clone(o.Fills[j].Begin), slices.Clone(o.Fills[j].Size)
+		}
+	}
+	for i := range y.Parameters {
+		y.Parameters[i].Shape = slices.Clone(y.Parameters[i].Shape)
+	}
+	for i := range y.Contracts {
+		c := &y.Contracts[i]
+		c.Shape, c.Arguments = slices.Clone(c.Shape), slices.Clone(c.Arguments)
+		for j := range c.Arguments {
+			cloneLayout(&c.Arguments[j].Layout)
+		}
 	}
 	return y
 }

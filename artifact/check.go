@@ -256,6 +256,9 @@ func (x *Index) checkContracts() error {
 }
 
 func checkArgument(a *Argument) error {
+	if a.Format == 0 && len(a.Layout.Digits) > 0 {
+		return fmt.Errorf("a layout without an element format")
+	}
 	if a.Kind == kernel.BufferArgument && a.Format != 0 || len(a.Layout.Digits) > 0 {
 		if err := a.Layout.Validate(); err != nil {
 			return err

@@ -93,11 +93,15 @@ func (x *Index) checkWritable(pageBytes uint64) (uint64, error) {
 
 // encode encodes an index and proves that it can be decoded: lengths, counts and texts are within the limits.
 func (x *Index) encode() ([]byte, error) {
-	b := encodeIndex(x)
+	e := newEncoder(x)
+	if e.badText != "" {
+		return nil, fault("index", "", "the text %.100q, of %d bytes, is not UTF-8 without control characters of at most %d bytes", e.badText, len(e.badText), maxString)
+	}
+	b := e.encode(x)
 	if len(b) > MaxIndexBytes {
 		return nil, fault("index", "", "%d bytes, the limit is %d", len(b), MaxIndexBytes)
 	}
-	_, err := decodeIndex(b, 0, nil)
+	_, err := decodeIndex(b, 0)
 	return b, err
 }
 

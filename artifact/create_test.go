@@ -368,9 +368,10 @@ func TestCreateRefusesIndexes(t *testing.T) {
 		{"binding to argument -1", func(x *Index) { x.Bindings[0].Argument = -1 }, "binding"},
 		{"xclbin -2", func(x *Index) { x.Contracts[0].Xclbin = -2 }, `contract "gemm": xclbin -2`},
 		{"instructions -2", func(x *Index) { x.Contracts[0].Instructions = -2 }, `contract "gemm": segment -2`},
-		{"recipe with a newline", func(x *Index) { x.Producer.Recipe = "a\nb" }, "Producer.recipe"},
-		{"kernel too long", func(x *Index) { x.Contracts[0].Kernel = strings.Repeat("k", 1025) }, "Contract.kernel"},
-		{"operation not UTF-8", func(x *Index) { x.Contracts[0].Operation = "\xff" }, "Contract.operation"},
+		{"digits without an element format", func(x *Index) { x.Contracts[0].Arguments[0].Layout.Digits = digits(0, 1, 1) }, `argument "opcode"`},
+		{"recipe with a newline", func(x *Index) { x.Producer.Recipe = "a\nb" }, `the text "a\nb"`},
+		{"kernel too long", func(x *Index) { x.Contracts[0].Kernel = strings.Repeat("k", 1025) }, "of 1025 bytes"},
+		{"operation not UTF-8", func(x *Index) { x.Contracts[0].Operation = "\xff" }, `the text "\xff"`},
 		{"too many attributes", func(x *Index) {
 			x.Model.Attributes = nil
 			for i := range maxEntries + 1 {

@@ -1,7 +1,6 @@
 package artifact
 
 import (
-	"encoding/binary"
 	"slices"
 
 	"npuw/artifact/element"
@@ -14,222 +13,203 @@ const noneU32 = 1<<32 - 1 // "none" in a u32 that names an entry
 // decoder turns an index into Go values. It proves that the buffer is well-formed; what the values mean is checked by
 // Index.check.
 type decoder struct {
-	f       *flat
-	idx     *Index
-	axes    shared[layout.Axis]
-	digits  shared[layout.Digit]
-	placed  shared[PlacedAxis]
-	numbers slab[uint64]
-	places  slab[Placement]
+	*flat
+	idx Index
+
+	// The vectors that operands, parameters and contracts name ranges of.
+	numbers    []uint64
+	axes       []layout.Axis
+	digits     []layout.Digit
+	planes     []plane
+	placedAxes []PlacedAxis
+	placements []Placement
+	fills      []Fill
+	arguments  []Argument
+
+	// How many of these have been taken by their owners.
+	takenPlacements, takenFills, takenArguments int
 }
 
-// slab hands out pieces of larger allocations: an index holds thousands of short slices.
-type slab[T any] struct{ free []T }
-
-func (s *slab[T]) take(n int) []T {
-	if n == 0 {
-		return nil
-	}
-	if n > len(s.free) {
-		s.free = make([]T, max(n, 256))
-	}
-	piece := s.free[:n:n]
-	s.free = s.free[n:]
-	return piece
+// plane is a Plane of the index.
+type plane struct {
+	at                                                 int
+	offset, bytes, padBits, recordElements, recordSize uint64
+	block                                              []uint64
+	digits                                             []layout.Digit
+	role, order                                        uint8
+	element                                            element.Format
 }
 
-// shared is a slab of slices made from vectors of structs. Where the same bytes come again, as layouts do, it gives out the slice
-// that it has.
-type shared[T any] struct {
-	slab[T]
-	seen [16]struct {
-		raw  []byte
-		list []T
+// decodeIndex decodes the index in b, which begins at base of the file.
+func decodeIndex(b []byte, base int64) (*Index, error) {
+	d := &decoder{flat: openFlat(b, base)}
+	f, x := d.flat, &d.idx
+	d.numbers = readEntries(f, slotNumbers, func(at int, v *uint64) { *v = f.u64(at) })
+	d.axes = readEntries(f, slotAxes, d.axis)
+	d.digits = readEntries(f, slotDigits, d.digit)
+	d.planes = readEntries(f, slotPlanes, d.plane)
+	d.placedAxes = readEntries(f, slotPlacedAxes, d.placedAxis)
+	d.placements = readEntries(f, slotPlacements, d.placement)
+	d.fills = readEntries(f, slotFills, d.fill)
+	x.Segments = readEntries(f, slotSegments, d.segment)
+	x.Operands = readEntries(f, slotOperands, d.operand)
+	x.Parameters = readEntries(f, slotParameters, d.parameter)
+	x.Model.Attributes = readEntries(f, slotAttributes, d.attribute)
+	x.Notes = readEntries(f, slotNotes, d.note)
+	x.Xclbins = readEntries(f, slotXclbins, d.xclbin)
+	d.arguments = readEntries(f, slotArguments, d.argument)
+	x.Contracts = readEntries(f, slotContracts, d.contract)
+	x.Bindings = readEntries(f, slotBindings, d.binding)
+	readEntries(f, slotProducer, func(at int, _ *struct{}) { x.Producer = Producer{f.string(at), f.u32(at + 16), f.string(at + 8)} })
+	readEntries(f, slotModel, func(at int, _ *struct{}) { x.Model.Family = f.string(at) })
+	d.checkTaken(slotPlacements, d.takenPlacements)
+	d.checkTaken(slotFills, d.takenFills)
+	d.checkTaken(slotArguments, d.takenArguments)
+	if f.err != nil {
+		return nil, f.err
+	}
+	return x, nil
+}
+
+// checkTaken refuses entries that nothing owns.
+func (d *decoder) checkTaken(s slot, taken int) {
+	if n := d.count[s]; taken != n {
+		d.fail(d.at[s], "%s: %d entries, of which %d belong to something", slots[s].name, n, taken)
 	}
 }
 
-// read gives the slice made from a vector of structs s, each by one call of decode.
-func (c *shared[T]) read(t table, slot int, s *structType, decode func(f *flat, at int) T) []T {
-	at, n := t.structs(slot, s)
-	if n == 0 {
-		return nil
+func (d *decoder) axis(at int, v *layout.Axis) {
+	*v = layout.Axis{Extent: d.u64(at), Padded: d.u64(at + 8), Name: d.b[at+16]}
+}
+
+func (d *decoder) digit(at int, v *layout.Digit) {
+	*v = layout.Digit{Size: d.u64(at), Stride: d.u64(at + 8), Axis: int(d.b[at+16])}
+}
+
+func (d *decoder) plane(at int, v *plane) {
+	*v = plane{
+		at: at, offset: d.u64(at), bytes: d.u64(at + 8), padBits: d.u64(at + 16), recordElements: d.u64(at + 24), recordSize: d.u64(at + 32),
+		block: subrange(d.flat, d.numbers, at+40, maxAxes), digits: subrange(d.flat, d.digits, at+48, maxDigits),
+		role: d.b[at+56], element: element.Format(d.b[at+57]), order: d.b[at+58],
 	}
-	raw := t.f.b[at : at+n*s.size]
-	word := binary.LittleEndian.Uint64(raw[8:]) + binary.LittleEndian.Uint64(raw[len(raw)-16:])*3 + uint64(n)
-	e := &c.seen[(word^word>>6)%uint64(len(c.seen))]
-	if string(e.raw) == string(raw) {
-		return e.list
+}
+
+func (d *decoder) placedAxis(at int, v *PlacedAxis) {
+	*v = PlacedAxis{d.u64(at), d.u64(at + 8), d.u64(at + 16), int(d.b[at+24])}
+}
+
+func (d *decoder) placement(at int, v *Placement) {
+	v.Scale, v.Parameter = d.f64(at), int(d.u32(at+24))
+	v.From, v.To = subrange(d.flat, d.placedAxes, at+8, maxAxes), subrange(d.flat, d.numbers, at+16, maxAxes)
+}
+
+func (d *decoder) fill(at int, v *Fill) {
+	*v = Fill{
+		Value: d.f64(at), Begin: subrange(d.flat, d.numbers, at+8, maxAxes), Size: subrange(d.flat, d.numbers, at+16, maxAxes),
 	}
-	list := c.take(n)
-	for i := range list {
-		if !t.f.gapIsZero(at+i*s.size, s) {
-			return nil
+}
+
+func (d *decoder) segment(at int, v *Segment) {
+	*v = Segment{
+		Name: d.string(at), Offset: d.u64(at + 8), Bytes: d.u64(at + 16), Digest: Digest{d.u64(at + 24), d.u64(at + 32)},
+		MemoryGroup: int32(d.u32(at + 40)), Kind: SegmentKind(d.b[at+44]),
+	}
+}
+
+// origin is where a placement without a place lies: its first so many entries.
+var origin [maxAxes]uint64
+
+func (d *decoder) operand(at int, o *Operand) {
+	o.Name, o.Segment, o.Encoding, o.Offset, o.Bytes = d.string(at), int(d.u32(at+56)), d.b[at+60], d.u64(at+40), d.u64(at+48)
+	o.Placements = owned(d.flat, d.placements, &d.takenPlacements, at+24, maxBoxes)
+	o.Fills = owned(d.flat, d.fills, &d.takenFills, at+32, maxBoxes)
+	d.statistics(at+64, &o.Statistics)
+	o.Layout.Axes = subrange(d.flat, d.axes, at+8, maxAxes)
+	for i := range o.Placements {
+		if p := &o.Placements[i]; p.To == nil {
+			p.To = origin[:len(o.Layout.Axes):len(o.Layout.Axes)]
 		}
-		list[i] = decode(t.f, at+i*s.size)
 	}
-	e.raw, e.list = raw, list
-	return list
-}
-
-// decodeIndex reads the index in b, which lies at position base of the file. Nothing in the result refers to b. trace, when not
-// nil, is told of every part.
-func decodeIndex(b []byte, base int64, trace func(part)) (*Index, error) {
-	d := &decoder{f: &flat{b: b, base: base, trace: trace}, idx: new(Index)}
-	root := d.f.root(&indexTable)
-	d.producer(root.sub(0, &producerTable))
-	d.model(root.sub(1, &modelTable))
-	x := d.idx
-	root.each(2, &segmentTable, func(n int) { x.Segments = make([]Segment, n) }, d.segment)
-	root.each(3, &operandTable, func(n int) { x.Operands = make([]Operand, n) }, d.operand)
-	root.each(4, &parameterTable, func(n int) { x.Parameters = make([]Parameter, n) }, d.parameter)
-	d.notes(root)
-	root.each(6, &xclbinTable, func(n int) { x.Xclbins = make([]Xclbin, n) }, d.xclbin)
-	root.each(7, &contractTable, func(n int) { x.Contracts = make([]Contract, n) }, d.contract)
-	d.bindings(root)
-	if d.f.err != nil {
-		return nil, d.f.err
-	}
-	return d.idx, nil
-}
-
-func (d *decoder) producer(t table) {
-	p := &d.idx.Producer
-	p.Name = t.text(0)
-	if at, ok := t.structure(1); ok {
-		p.Revision = d.f.u32(at)
-	}
-	p.Recipe = t.text(2)
-}
-
-func (d *decoder) model(t table) {
-	m := &d.idx.Model
-	m.Family = t.text(0)
-	t.each(1, &attributeTable, func(n int) { m.Attributes = make([]Attribute, n) }, func(i int, e table) {
-		a := &m.Attributes[i]
-		a.Name = e.text(0)
-		if at, ok := e.structure(1); ok {
-			a.Integer, a.Real, a.Kind = int64(d.f.u64(at)), d.f.f64(at+8), AttributeKind(d.f.b[at+16])
-		}
-		a.Text = e.text(2)
-	})
-}
-
-func (d *decoder) segment(i int, t table) {
-	s, f := &d.idx.Segments[i], d.f
-	s.Name = t.text(0)
-	if at, ok := t.structure(1); ok {
-		s.Offset, s.Bytes = f.u64(at), f.u64(at+8)
-		s.Digest = Digest{f.u64(at + 16), f.u64(at + 24)}
-		s.Kind, s.MemoryGroup = SegmentKind(f.b[at+32]), int32(f.u32(at+36))
-	}
-}
-
-func (d *decoder) operand(i int, t table) {
-	o, f := &d.idx.Operands[i], d.f
-	o.Name = t.text(0)
-	if at, ok := t.structure(1); ok {
-		o.Segment, o.Encoding = int(f.u32(at)), f.b[at+4]
-		o.Offset, o.Bytes = f.u64(at+8), f.u64(at+16)
-	}
-	o.Layout.Axes = d.axisList(t, 2)
-	planes := 0
-	t.each(3, &planeTable, func(n int) { planes = n }, func(_ int, e table) { d.plane(o, e) })
-	if o.Encoding == 0 && planes != 1 {
-		f.fail(t.at, "operand %q: %d planes, encoding 0 has one", o.Name, planes)
-	}
-	t.each(4, &placementTable, func(n int) { o.Placements = d.places.take(n) }, func(p int, e table) {
-		d.placement(&o.Placements[p], len(o.Layout.Axes), e)
-	})
-	t.each(5, &fillTable, func(n int) { o.Fills = make([]Fill, n) }, func(p int, e table) {
-		if at, ok := e.structure(0); ok {
-			o.Fills[p] = Fill{d.list(e, 1), d.list(e, 2), f.f64(at)}
-		}
-	})
-	if at, ok := t.structure(6); ok {
-		s := &o.Statistics
-		s.Elements, s.Inexact, s.Underflowed, s.NonFinite = f.u64(at), f.u64(at+8), f.u64(at+16), f.u64(at+24)
-		s.MaxAbsError, s.MaxAbsValue = f.f64(at+32), f.f64(at+40)
-		s.SumXX, s.SumXD, s.SumDD = f.f64(at+48), f.f64(at+56), f.f64(at+64)
-	}
-}
-
-// plane reads a plane. That of encoding 0 goes into the operand. What makes an operand unsupported leaves its Format unknown;
-// nothing more is said of its planes then.
-func (d *decoder) plane(o *Operand, t table) {
-	f := d.f
-	at, ok := t.structure(0)
-	block, digits := d.list(t, 1), d.digitList(t, 2)
+	planes := subrange(d.flat, d.planes, at+16, maxPlanes)
 	foreign := o.Segment < len(d.idx.Segments) && d.idx.Segments[o.Segment].Kind > Instructions
-	if !ok || f.err != nil || o.Encoding != 0 || foreign {
+	if o.Encoding == 0 && !foreign && d.err == nil {
+		d.valuesOf(o, at, planes)
+	}
+}
+
+// valuesOf takes the plane of encoding 0 into the operand. One of an unknown element format, like an operand of another encoding,
+// is left without digits, and nothing more is said of it.
+func (d *decoder) valuesOf(o *Operand, at int, planes []plane) {
+	if len(planes) != 1 {
+		d.fail(at, "operand %q: %d planes, encoding 0 has one", o.Name, len(planes))
 		return
 	}
-	o.Format = element.Format(f.b[at+41])
+	p := &planes[0]
+	o.Format = p.element
 	switch {
 	case o.Format == 0 || o.Format == element.F64:
-		f.fail(at, "operand %q: %v is no element format of an operand", o.Name, o.Format)
+		d.fail(p.at, "operand %q: %v is no element format of an operand", o.Name, o.Format)
 	case !o.Format.Known():
-		return
-	case f.u64(at) != 0 || f.u64(at+8) != o.Bytes || f.u64(at+24) != 0 || f.u64(at+32) != 0 || f.b[at+40] != 0:
-		f.fail(at, "operand %q: the plane of encoding 0 must be the whole operand, values, without records", o.Name)
-	case len(block) > 0 && len(block) != len(o.Layout.Axes) || slices.ContainsFunc(block, func(b uint64) bool { return b != 1 }):
-		f.fail(t.at, "operand %q: blocks %v, encoding 0 has none", o.Name, block)
-	}
-	o.PadBits, o.Layout.Digits = f.u64(at+16), digits
-}
-
-func (d *decoder) placement(p *Placement, axes int, t table) {
-	f := d.f
-	if at, ok := t.structure(0); ok {
-		p.Parameter, p.Scale = int(f.u32(at)), f.f64(at+8)
-	}
-	p.From = d.placed.read(t, 1, &placedAxisStruct, func(f *flat, at int) PlacedAxis {
-		return PlacedAxis{f.u64(at), f.u64(at + 8), f.u64(at + 16), int(f.b[at+24])}
-	})
-	if p.To = d.list(t, 2); p.To == nil {
-		p.To = d.numbers.take(min(axes, maxAxes))
+	case !p.plain(o.Bytes, len(o.Layout.Axes)):
+		d.fail(p.at, "operand %q: the plane of encoding 0 must be the whole operand, values, without blocks or records", o.Name)
+	default:
+		o.PadBits, o.Layout.Digits = p.padBits, p.digits
 	}
 }
 
-func (d *decoder) parameter(i int, t table) {
-	d.idx.Parameters[i] = Parameter{t.text(0), t.text(1), d.list(t, 2)}
+// plain reports whether a plane is one of encoding 0, of so many bytes.
+func (p *plane) plain(bytes uint64, axes int) bool {
+	return p.offset == 0 && p.bytes == bytes && p.recordElements == 0 && p.recordSize == 0 && p.role == 0 && p.order == 0 &&
+		(len(p.block) == 0 || len(p.block) == axes && !slices.ContainsFunc(p.block, func(b uint64) bool { return b != 1 }))
 }
 
-func (d *decoder) notes(root table) {
-	at, n := root.structs(5, &noteStruct)
-	for i := range root.room(5, n) {
-		at := at + i*noteStruct.size
-		if d.f.gapIsZero(at, &noteStruct) {
-			d.idx.Notes = append(d.idx.Notes, Note{d.f.b[at], int(d.f.u32(at + 4)), int(d.f.u32(at + 8))})
-		}
+func (d *decoder) statistics(at int, s *element.Stats) {
+	s.Elements, s.Inexact, s.Underflowed, s.NonFinite = d.u64(at), d.u64(at+8), d.u64(at+16), d.u64(at+24)
+	s.MaxAbsError, s.MaxAbsValue = d.f64(at+32), d.f64(at+40)
+	s.SumXX, s.SumXD, s.SumDD = d.f64(at+48), d.f64(at+56), d.f64(at+64)
+}
+
+func (d *decoder) parameter(at int, v *Parameter) {
+	v.Name, v.Axes, v.Shape = d.string(at), d.string(at+8), subrange(d.flat, d.numbers, at+16, maxAxes)
+}
+
+func (d *decoder) attribute(at int, v *Attribute) {
+	*v = Attribute{
+		Name: d.string(at), Text: d.string(at + 8), Integer: int64(d.u64(at + 16)), Real: d.f64(at + 24), Kind: AttributeKind(d.b[at+32]),
 	}
 }
 
-func (d *decoder) xclbin(i int, t table) {
-	x, f := &d.idx.Xclbins[i], d.f
-	x.Name = t.text(0)
-	if at, ok := t.structure(1); ok {
-		copy(x.UUID[:], f.b[at:at+16])
-		x.Bytes, x.Digest = f.u64(at+16), Digest{f.u64(at + 24), f.u64(at + 32)}
+func (d *decoder) note(at int, v *Note) {
+	*v = Note{Parameter: int(d.u32(at)), Operand: int(d.u32(at + 4)), Kind: d.b[at+8]}
+}
+
+func (d *decoder) xclbin(at int, x *Xclbin) {
+	*x = Xclbin{Name: d.string(at), Bytes: d.u64(at + 24), Digest: Digest{d.u64(at + 32), d.u64(at + 40)}}
+	copy(x.UUID[:], d.b[at+8:])
+}
+
+func (d *decoder) argument(at int, a *Argument) {
+	*a = Argument{
+		Name: d.string(at), Bytes: d.u64(at + 24), Index: d.u32(at + 32), MemoryGroup: int32(d.u32(at + 36)),
+		Kind: kernel.ArgumentKind(d.b[at+40]), Role: kernel.ArgumentRole(d.b[at+41]),
+	}
+	a.Layout.Axes = subrange(d.flat, d.axes, at+8, maxAxes)
+	planes, encoding := subrange(d.flat, d.planes, at+16, maxPlanes), d.b[at+42]
+	switch {
+	case d.err != nil || encoding != 0 || len(planes) == 0:
+	case len(planes) > 1 || !planes[0].plain(a.Bytes, len(a.Layout.Axes)) || planes[0].padBits != 0 || planes[0].element == 0:
+		d.fail(at, "argument %q: planes other than one of values, as long as it is, which encoding 0 has", a.Name)
+	default:
+		a.Format, a.Layout.Digits = planes[0].element, planes[0].digits
 	}
 }
 
-func (d *decoder) contract(i int, t table) {
-	c := &d.idx.Contracts[i]
-	c.Name, c.Operation, c.Kernel = t.text(0), kernel.Operation(t.text(1)), t.text(2)
-	c.Epilogue = kernel.Epilogue(t.text(6))
-	if at, ok := t.structure(3); ok {
-		c.Xclbin, c.Instructions = entryOrNone(d.f.u32(at)), entryOrNone(d.f.u32(at+4))
+func (d *decoder) contract(at int, v *Contract) {
+	*v = Contract{
+		Name: d.string(at), Operation: kernel.Operation(d.string(at + 8)), Kernel: d.string(at + 16), Epilogue: kernel.Epilogue(d.string(at + 24)),
+		Shape: subrange(d.flat, d.axes, at+32, maxAxes), Arguments: owned(d.flat, d.arguments, &d.takenArguments, at+40, maxEntries),
+		Xclbin: entryOrNone(d.u32(at + 48)), Instructions: entryOrNone(d.u32(at + 52)),
 	}
-	c.Shape = d.axisList(t, 4)
-	t.each(5, &argumentTable, func(n int) { c.Arguments = make([]Argument, n) }, func(j int, e table) {
-		a, f := &c.Arguments[j], d.f
-		a.Name = e.text(0)
-		if at, ok := e.structure(1); ok {
-			a.Index, a.MemoryGroup, a.Bytes = f.u32(at), int32(f.u32(at+4)), f.u64(at+8)
-			a.Kind, a.Role, a.Format = kernel.ArgumentKind(f.b[at+16]), kernel.ArgumentRole(f.b[at+17]), element.Format(f.b[at+18])
-		}
-		a.Layout = layout.Layout{Axes: d.axisList(e, 2), Digits: d.digitList(e, 3)}
-	})
 }
 
 func entryOrNone(v uint32) int {
@@ -239,31 +219,6 @@ func entryOrNone(v uint32) int {
 	return int(v)
 }
 
-func (d *decoder) bindings(root table) {
-	at, n := root.structs(8, &bindingStruct)
-	for i := range root.room(8, n) {
-		at := at + i*bindingStruct.size
-		d.idx.Bindings = append(d.idx.Bindings, Binding{int(d.f.u32(at)), int(d.f.u32(at + 4)), int(d.f.u32(at + 8))})
-	}
-}
-
-func (d *decoder) axisList(t table, slot int) []layout.Axis {
-	return d.axes.read(t, slot, &axisStruct, func(f *flat, at int) layout.Axis {
-		return layout.Axis{Name: f.b[at], Extent: f.u64(at + 8), Padded: f.u64(at + 16)}
-	})
-}
-
-func (d *decoder) digitList(t table, slot int) []layout.Digit {
-	return d.digits.read(t, slot, &digitStruct, func(f *flat, at int) layout.Digit {
-		return layout.Digit{Axis: int(f.b[at]), Size: f.u64(at + 8), Stride: f.u64(at + 16)}
-	})
-}
-
-func (d *decoder) list(t table, slot int) []uint64 {
-	at, n := t.vector(slot, 8, 8, formNumbers, nil)
-	list := d.numbers.take(n)
-	for i := range list {
-		list[i] = d.f.u64(at + 8*i)
-	}
-	return list
+func (d *decoder) binding(at int, v *Binding) {
+	*v = Binding{int(d.u32(at)), int(d.u32(at + 4)), int(d.u32(at + 8))}
 }

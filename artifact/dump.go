@@ -14,7 +14,7 @@ import (
 
 const (
 	dumpOperandBytes = 32      // how much of each operand Dump draws
-	dumpParts        = 1 << 18 // and of how many parts of an index
+	dumpEntries      = 1 << 17 // and how many entries of each vector of the index it explains
 )
 
 // Dump draws the bytes of header and index of the artifact at path, and the first of each operand: where they are, the bytes, and
@@ -29,12 +29,7 @@ func Dump(w io.Writer, path string) error {
 }
 
 func dump(w io.Writer, r io.ReaderAt, size int64) error {
-	var parts []part
-	h, index, err := readIndex(r, uint64(size), func(p part) {
-		if len(parts) < dumpParts {
-			parts = append(parts, p)
-		}
-	})
+	h, index, err := readIndex(r, uint64(size))
 	if err != nil {
 		return err
 	}
@@ -48,7 +43,7 @@ func dump(w io.Writer, r io.ReaderAt, size int64) error {
 	if err := d.segments(index); err != nil {
 		return err
 	}
-	if err := d.index(&h, parts); err != nil {
+	if err := d.index(&h); err != nil {
 		return err
 	}
 	return d.w.Flush()
@@ -171,156 +166,141 @@ func (d *dumper) segments(x *Index) error {
 }
 
 // index draws the parts of the index in the order of their places.
-func (d *dumper) index(h *Header, parts []part) error {
+func (d *dumper) index(h *Header) error {
 	b := make([]byte, h.IndexBytes)
 	if err := readFull(d.r, b, int64(h.IndexOffset), "index"); err != nil {
 		return err
 	}
-	x := indexDump{dumper: d, b: b, base: int64(h.IndexOffset)}
+	f := openFlat(b, int64(h.IndexOffset))
+	if f.err != nil {
+		return f.err
+	}
 	fmt.Fprintf(d.w, "\nindex, %d bytes at %08x; below, # is a place in it\n", h.IndexBytes, h.IndexOffset)
-	root := binary.LittleEndian.Uint32(b)
-	x.draw(0, 8, "", []field{is(4, fmt.Sprintf("root table #%x", root)), is(4, fmt.Sprintf("identifier %q", b[4:8]))})
-	at := 8
-	slices.SortStableFunc(parts, func(p, q part) int { return cmp.Compare(p.at, q.at) })
-	parts = slices.CompactFunc(parts, func(p, q part) bool { return p.at == q.at && p.n == q.n })
-	for i := 0; i < len(parts); {
-		n := 1
-		for parts[i].form == formHead && i+n < len(parts) && x.continues(parts[i:i+n+1]) {
-			n++
+	parts := []part{{0, 8, "", []field{is(4, fmt.Sprintf("table #%x", f.root)), is(4, fmt.Sprintf("identifier %q", b[4:8]))}}, f.drawVtable(), f.drawTable()}
+	for s := slotText; s < slotCount; s++ {
+		if at := f.field(s); at != 0 {
+			parts = append(parts, f.drawVector(s))
 		}
-		x.between(at, parts[i].at)
-		x.parts(parts[i : i+n])
-		last := parts[i+n-1]
-		at = max(at, last.at+last.n)
-		i += n
 	}
-	if len(parts) == dumpParts {
-		d.note(x.base+int64(at), "more than is drawn")
-		return nil
+	slices.SortStableFunc(parts, func(p, q part) int { return cmp.Compare(p.at, q.at) })
+	at := 0
+	for _, p := range append(parts, part{at: len(b)}) {
+		if zeros := b[min(at, p.at):p.at]; firstNonZero(zeros) >= 0 {
+			d.note(f.base+int64(at), "%d bytes that nothing refers to", len(zeros))
+		} else if len(zeros) >= 8 {
+			d.note(f.base+int64(at), "zeros")
+		}
+		d.fields(f.base+int64(p.at), b[p.at:p.at+p.n], p.title, p.fields)
+		at = max(at, p.at+p.n)
 	}
-	x.between(at, len(b))
 	return nil
 }
 
-// indexDump draws an index.
-type indexDump struct {
-	*dumper
-	b    []byte
-	base int64
+// part is a stretch of the index, and what it means.
+type part struct {
+	at, n  int
+	title  string
+	fields []field
 }
 
-// continues reports whether the last of the parts is a field of the table that the first is the head of, right behind those
-// between or after less than eight zeros.
-func (x *indexDump) continues(parts []part) bool {
-	head, before, p := parts[0], parts[len(parts)-2], parts[len(parts)-1]
-	end := before.at + before.n
-	return p.table == head.table && (p.form == formReference || p.form == formStruct) &&
-		p.at >= end && p.at-end < 8 && firstNonZero(x.b[end:p.at]) < 0
-}
-
-// between draws what no part covers: zeros that align, or what is not known.
-func (x *indexDump) between(from, to int) {
-	if from >= to {
-		return
-	}
-	if firstNonZero(x.b[from:to]) >= 0 {
-		x.note(x.base+int64(from), "%d bytes that nothing refers to", to-from)
-	} else if to-from >= 8 {
-		x.note(x.base+int64(from), "zeros")
-	}
-}
-
-// parts draws a table's head and the fields behind it, or a single part.
-func (x *indexDump) parts(parts []part) {
-	first := parts[0]
-	title, at, fields := first.place.String(), first.at, []field(nil)
-	for _, p := range parts {
-		if p.at > at {
-			fields = append(fields, is(p.at-at, ""))
-		}
-		fields = append(fields, x.part(p)...)
-		at = p.at + p.n
-	}
-	if first.form == formVtable {
-		title = ""
-	}
-	x.draw(first.at, at-first.at, title, fields)
-}
-
-func (x *indexDump) draw(at, n int, title string, fields []field) {
-	x.fields(x.base+int64(at), x.b[at:at+n], title, fields)
-}
-
-// part says what the bytes of a part mean.
-func (x *indexDump) part(p part) []field {
-	b := x.b[p.at : p.at+p.n]
-	le := binary.LittleEndian
-	switch p.form {
-	case formVtable:
-		return x.vtable(p, b)
-	case formHead:
-		return []field{is(4, fmt.Sprintf("vtable #%x", p.at-int(int32(le.Uint32(b)))))}
-	case formReference:
-		return []field{is(4, fmt.Sprintf("%s #%x", p.table.slots[p.slot].name, p.at+int(le.Uint32(b))))}
-	case formStruct:
-		fields := p.of.describe(b)
-		fields[0].text = p.table.slots[p.slot].name + ": " + fields[0].text
-		return fields
-	case formText:
-		return []field{is(4, fmt.Sprintf("%d bytes", le.Uint32(b))), is(p.n-4, strconv.Quote(string(b[4:])))}
-	}
-	fields := []field{is(4, fmt.Sprintf("%d of them", le.Uint32(b)))}
-	for at := 4; at < p.n; {
-		switch p.form {
-		case formStructs:
-			fields = append(fields, p.of.describe(b[at:at+p.of.size])...)
-			fields[len(fields)-p.of.count()].row = true
-			at += p.of.size
-		case formNumbers:
-			fields = append(fields, is(8, strconv.FormatUint(le.Uint64(b[at:]), 10)))
-			at += 8
-		default:
-			fields = append(fields, is(4, fmt.Sprintf("#%x", p.at+at+int(le.Uint32(b[at:])))))
-			at += 4
+func (f *flat) drawVtable() part {
+	var texts []string
+	for s := range slotCount {
+		if at := f.field(s); at != 0 {
+			texts = append(texts, fmt.Sprintf("%s +%d", slots[s].name, at-f.root))
 		}
 	}
-	return fields
+	n := f.u16(f.vtable)
+	text := fmt.Sprintf("vtable, %d bytes, of a table of %d: %s", n, f.u16(f.vtable+2), strings.Join(texts, ", "))
+	return part{f.vtable, n, "", []field{is(n, text)}}
 }
 
-func (x *indexDump) vtable(p part, b []byte) []field {
-	le := binary.LittleEndian
-	texts := []string{}
-	for slot, s := range p.table.slots {
-		if 4+2*slot+2 <= len(b) {
-			if place := le.Uint16(b[4+2*slot:]); place != 0 {
-				texts = append(texts, fmt.Sprintf("%s +%d", s.name, place))
-			}
+// drawTable draws the head and the fields behind it, in the order in which they lie.
+func (f *flat) drawTable() part {
+	p := part{f.root, 4, "table", []field{is(4, fmt.Sprintf("vtable #%x", f.vtable))}}
+	present := []slot{}
+	for s := range slotCount {
+		if f.field(s) != 0 {
+			present = append(present, s)
 		}
 	}
-	return []field{is(len(b), fmt.Sprintf("vtable of %s, %d bytes, table of %d: %s", p.table.name, le.Uint16(b), le.Uint16(b[2:]), strings.Join(texts, ", ")))}
+	slices.SortFunc(present, func(s, t slot) int { return cmp.Compare(f.field(s), f.field(t)) })
+	for _, s := range present {
+		at, name := f.field(s), slots[s].name
+		if end := p.at + p.n; at > end {
+			p.fields[len(p.fields)-1].n += at - end
+			p.n += at - end
+		}
+		if !slots[s].single {
+			p.fields = append(p.fields, is(4, fmt.Sprintf("%s #%x", name, at+int(f.u32(at)))))
+			p.n += 4
+			continue
+		}
+		fields := f.describe(slots[s].of, at)
+		fields[0].text = name + ": " + fields[0].text
+		p.fields = append(p.fields, fields...)
+		p.n += slots[s].of.size
+	}
+	return p
 }
 
-// count is the number of a struct's fields.
-func (s *structType) count() int { return strings.Count(s.fields, ";") + 1 }
+func (f *flat) drawVector(s slot) part {
+	of, first, count := slots[s].of, f.at[s], f.count[s]
+	p := part{first - 4, 4 + count*of.size, slots[s].name, []field{is(4, fmt.Sprintf("%d of them", count))}}
+	if s == slotText {
+		p.fields = append(p.fields, is(count, strconv.Quote(f.text)))
+		return p
+	}
+	for i := range min(count, dumpEntries) {
+		fields := f.describe(of, first+i*of.size)
+		fields[0].text = fmt.Sprintf("%d: %s", i, fields[0].text)
+		fields[0].row = true
+		p.fields = append(p.fields, fields...)
+	}
+	return p
+}
 
-// describe gives the fields of a struct with their values.
-func (s *structType) describe(b []byte) []field {
+// describe gives the fields of the struct at a position with their values.
+func (f *flat) describe(s *structType, at int) []field {
 	var fields []field
-	at := 0
+	end := 0
 	for text := range strings.SplitSeq(s.fields, "; ") {
 		words := strings.Fields(text)
 		begin, _ := strconv.Atoi(words[0])
 		if n := len(fields); n > 0 {
-			fields[n-1].n += begin - at // zeros in between
+			fields[n-1].n += begin - end // zeros in between
 		}
-		value, n := scalar(b[begin:], words[2])
-		if words[1] == "name" { // of an axis
-			value = strconv.QuoteRune(rune(b[begin]))
+		name, kind := words[1], words[2]
+		switch member := members[kind]; {
+		case kind == "Text":
+			fields = append(fields, is(8, fmt.Sprintf("%s %q", name, f.string(at+begin))))
+			end = begin + 8
+		case kind == "Range":
+			first, count := f.u32(at+begin), f.u32(at+begin+4)
+			text := fmt.Sprintf("%s %d to %d", name, first, int64(first)+int64(count)-1)
+			if count == 0 {
+				text = name + " none"
+			}
+			fields = append(fields, is(8, text))
+			end = begin + 8
+		case kind == "Statistics":
+			inner := f.describe(member, at+begin)
+			inner[0].text = name + ": " + inner[0].text
+			fields = append(fields, inner...)
+			end = begin + member.size
+		default:
+			value, n := scalar(f.b[at+begin:], kind)
+			if s == &axisStruct && name == "name" {
+				value = strconv.QuoteRune(rune(f.b[at+begin]))
+			}
+			if s != &number {
+				value = name + " " + value
+			}
+			fields = append(fields, is(n, value))
+			end = begin + n
 		}
-		fields = append(fields, is(n, words[1]+" "+value))
-		at = begin + n
 	}
-	fields[len(fields)-1].n += s.size - at
+	fields[len(fields)-1].n += s.size - end
 	return fields
 }
 

@@ -2,230 +2,297 @@ package artifact
 
 import (
 	"encoding/binary"
+	"hash/maphash"
+	"slices"
 
 	flatbuffers "github.com/google/flatbuffers/go"
 
+	"npuw/artifact/element"
 	"npuw/artifact/layout"
 	fb "npuw/schema/npuwfb"
 )
 
-// encodeIndex writes idx as the FlatBuffer of FORMAT.md, section 5, zero-padded to a length that a header may state. A vector
-// that is empty has offset 0, which the generated setters take for absent.
-func encodeIndex(idx *Index) []byte {
-	e := encoder{flatbuffers.NewBuilder(4096)}
-	b := e.Builder
-	producer := e.producer(&idx.Producer)
-	model := e.model(&idx.Model)
-	segments := vectorOf(e, idx.Segments, e.segment)
-	operands := vectorOf(e, idx.Operands, e.operand)
-	parameters := vectorOf(e, idx.Parameters, e.parameter)
-	notes := structsOf(e, idx.Notes, &noteStruct, func(n Note) {
-		fb.CreateNote(b, fb.NoteKind(n.Kind), uint32(n.Parameter), uint32(n.Operand))
-	})
-	xclbins := vectorOf(e, idx.Xclbins, e.xclbin)
-	contracts := vectorOf(e, idx.Contracts, e.contract)
-	bindings := structsOf(e, idx.Bindings, &bindingStruct, func(v Binding) {
+// encodeIndex writes idx as the FlatBuffer of FORMAT.md, section 5, zero-padded to a length that a header may state. Equal strings
+// and equal lists are written once. Vectors lie in the order of their slots.
+func encodeIndex(idx *Index) []byte { return newEncoder(idx).encode(idx) }
+
+func (e *encoder) encode(idx *Index) []byte {
+	b := flatbuffers.NewBuilder(4096)
+	var at [slotCount]flatbuffers.UOffsetT // FlatBuffers are built from the end
+	at[slotBindings] = vectorOf(b, slotBindings, idx.Bindings, func(v *Binding) {
 		fb.CreateBinding(b, uint32(v.Operand), uint32(v.Contract), uint32(v.Argument))
 	})
+	at[slotArguments] = vectorOf(b, slotArguments, e.arguments, e.argument(b))
+	at[slotContracts] = vectorOf(b, slotContracts, e.contracts, e.contract(b))
+	at[slotXclbins] = vectorOf(b, slotXclbins, idx.Xclbins, func(x *Xclbin) {
+		n := e.text(x.Name)
+		fb.CreateXclbin(b, n.first, n.count, binary.LittleEndian.Uint64(x.UUID[:]), binary.LittleEndian.Uint64(x.UUID[8:]), x.Bytes, x.Digest.Lo, x.Digest.Hi)
+	})
+	at[slotNotes] = vectorOf(b, slotNotes, idx.Notes, func(n *Note) {
+		fb.CreateNote(b, uint32(n.Parameter), uint32(n.Operand), fb.NoteKind(n.Kind))
+	})
+	at[slotAttributes] = vectorOf(b, slotAttributes, idx.Model.Attributes, func(a *Attribute) {
+		n, t := e.text(a.Name), e.text(a.Text)
+		fb.CreateAttribute(b, n.first, n.count, t.first, t.count, a.Integer, a.Real, fb.AttributeKind(a.Kind))
+	})
+	at[slotParameters] = vectorOf(b, slotParameters, idx.Parameters, func(p *Parameter) {
+		n, a, s := e.text(p.Name), e.text(p.Axes), e.numbers.add(p.Shape)
+		fb.CreateParameter(b, n.first, n.count, a.first, a.count, s.first, s.count)
+	})
+	at[slotOperands] = vectorOf(b, slotOperands, e.operands, e.operand(b))
+	at[slotSegments] = vectorOf(b, slotSegments, idx.Segments, func(s *Segment) {
+		n := e.text(s.Name)
+		fb.CreateSegment(b, n.first, n.count, s.Offset, s.Bytes, s.Digest.Lo, s.Digest.Hi, s.MemoryGroup, fb.SegmentKind(s.Kind))
+	})
+	at[slotFills] = vectorOf(b, slotFills, e.fills, func(f *Fill) {
+		begin, size := e.numbers.add(f.Begin), e.numbers.add(f.Size)
+		fb.CreateFill(b, f.Value, begin.first, begin.count, size.first, size.count)
+	})
+	at[slotPlacements] = vectorOf(b, slotPlacements, e.placements, e.placement(b))
+	at[slotPlacedAxes] = vectorOf(b, slotPlacedAxes, e.placedAxes.list, func(a *PlacedAxis) {
+		fb.CreatePlacedAxis(b, a.Begin, a.Size, a.Step, byte(a.Axis))
+	})
+	at[slotPlanes] = vectorOf(b, slotPlanes, e.planes.list, func(p *encodedPlane) {
+		fb.CreatePlane(b, 0, p.bytes, p.padBits, 0, 0, 0, 0, p.digits.first, p.digits.count, fb.PlaneRoleValues, fb.ElementFormat(p.element), fb.NibbleOrderLowFirst)
+	})
+	at[slotDigits] = vectorOf(b, slotDigits, e.digits.list, func(d *layout.Digit) { fb.CreateDigit(b, d.Size, d.Stride, byte(d.Axis)) })
+	at[slotAxes] = vectorOf(b, slotAxes, e.axes.list, func(a *layout.Axis) { fb.CreateAxis(b, a.Extent, a.Padded, a.Name) })
+	at[slotNumbers] = vectorOf(b, slotNumbers, e.numbers.list, func(n *uint64) { b.PrependUint64(*n) })
+	producer, recipe, family := e.text(idx.Producer.Name), e.text(idx.Producer.Recipe), e.text(idx.Model.Family)
+	if len(e.characters) > 0 {
+		at[slotText] = b.CreateByteVector(e.characters)
+	}
 	fb.IndexStart(b)
-	fb.IndexAddProducer(b, producer)
-	fb.IndexAddModel(b, model)
-	fb.IndexAddSegments(b, segments)
-	fb.IndexAddOperands(b, operands)
-	fb.IndexAddParameters(b, parameters)
-	fb.IndexAddNotes(b, notes)
-	fb.IndexAddXclbins(b, xclbins)
-	fb.IndexAddContracts(b, contracts)
-	fb.IndexAddBindings(b, bindings)
+	fb.IndexAddProducer(b, fb.CreateProducer(b, producer.first, producer.count, recipe.first, recipe.count, idx.Producer.Revision))
+	fb.IndexAddModel(b, fb.CreateModel(b, family.first, family.count))
+	for s := slotText; s < slotCount; s++ {
+		b.PrependUOffsetTSlot(int(s), at[s], 0) // leaves out what is empty
+	}
 	b.FinishWithFileIdentifier(fb.IndexEnd(b), []byte(flatIdentifier))
 	index := b.FinishedBytes()
 	return append(index, make([]byte, max((len(index)+7)&^7, minIndexBytes)-len(index))...)
 }
 
-type encoder struct{ *flatbuffers.Builder }
-
-// vectorOf writes a vector of tables; 0, no vector, when there are none.
-func vectorOf[T any](e encoder, list []T, write func(*T) flatbuffers.UOffsetT) flatbuffers.UOffsetT {
+// vectorOf writes the vector of a slot; 0, no vector, when there are no entries.
+func vectorOf[T any](b *flatbuffers.Builder, s slot, list []T, write func(*T)) flatbuffers.UOffsetT {
 	if len(list) == 0 {
 		return 0
 	}
-	at := make([]flatbuffers.UOffsetT, len(list))
-	for i := range list {
-		at[i] = write(&list[i])
-	}
-	e.StartVector(4, len(at), 4)
-	for i := len(at) - 1; i >= 0; i-- {
-		e.PrependUOffsetT(at[i])
-	}
-	return e.EndVector(len(at))
-}
-
-// structsOf writes a vector of structs; 0 when there are none.
-func structsOf[T any](e encoder, list []T, s *structType, write func(T)) flatbuffers.UOffsetT {
-	return vectorOfFixed(e, list, s.size, s.align, write)
-}
-
-// vectorOfFixed writes a vector of elements of n bytes each.
-func vectorOfFixed[T any](e encoder, list []T, n, align int, write func(T)) flatbuffers.UOffsetT {
-	if len(list) == 0 {
-		return 0
-	}
-	e.StartVector(n, len(list), align)
+	b.StartVector(slots[s].of.size, len(list), slots[s].of.align)
 	for i := len(list) - 1; i >= 0; i-- {
-		write(list[i])
+		write(&list[i])
 	}
-	return e.EndVector(len(list))
+	return b.EndVector(len(list))
 }
 
-func (e encoder) axes(axes []layout.Axis) flatbuffers.UOffsetT {
-	return structsOf(e, axes, &axisStruct, func(a layout.Axis) { fb.CreateAxis(e.Builder, a.Name, a.Extent, a.Padded) })
+// span is a Range, or a Text.
+type span struct{ first, count uint32 }
+
+// pool is a vector that others name ranges of. Equal ranges are the same.
+type pool[T comparable] struct {
+	list []T
+	seed maphash.Seed
+	seen map[uint64][]span
 }
 
-func (e encoder) digits(digits []layout.Digit) flatbuffers.UOffsetT {
-	return structsOf(e, digits, &digitStruct, func(d layout.Digit) { fb.CreateDigit(e.Builder, byte(d.Axis), d.Size, d.Stride) })
+func newPool[T comparable]() pool[T] {
+	return pool[T]{seed: maphash.MakeSeed(), seen: map[uint64][]span{}}
 }
 
-func (e encoder) numbers(list []uint64) flatbuffers.UOffsetT {
-	return vectorOfFixed(e, list, 8, 8, func(v uint64) { e.PrependUint64(v) })
-}
-
-func (e encoder) producer(p *Producer) flatbuffers.UOffsetT {
-	b := e.Builder
-	name, recipe := b.CreateString(p.Name), b.CreateString(p.Recipe)
-	fb.ProducerStart(b)
-	fb.ProducerAddName(b, name)
-	fb.ProducerAddFacts(b, fb.CreateProducerFacts(b, p.Revision))
-	fb.ProducerAddRecipe(b, recipe)
-	return fb.ProducerEnd(b)
-}
-
-func (e encoder) model(m *Model) flatbuffers.UOffsetT {
-	b := e.Builder
-	attributes := vectorOf(e, m.Attributes, func(a *Attribute) flatbuffers.UOffsetT {
-		name, text := b.CreateString(a.Name), flatbuffers.UOffsetT(0)
-		if a.Text != "" {
-			text = b.CreateString(a.Text)
-		}
-		fb.AttributeStart(b)
-		fb.AttributeAddName(b, name)
-		fb.AttributeAddFacts(b, fb.CreateAttributeFacts(b, a.Integer, a.Real, fb.AttributeKind(a.Kind)))
-		fb.AttributeAddText(b, text)
-		return fb.AttributeEnd(b)
-	})
-	family := b.CreateString(m.Family)
-	fb.ModelStart(b)
-	fb.ModelAddFamily(b, family)
-	fb.ModelAddAttributes(b, attributes)
-	return fb.ModelEnd(b)
-}
-
-func (e encoder) segment(s *Segment) flatbuffers.UOffsetT {
-	b := e.Builder
-	name := b.CreateString(s.Name)
-	fb.SegmentStart(b)
-	fb.SegmentAddName(b, name)
-	fb.SegmentAddFacts(b, fb.CreateSegmentFacts(b, s.Offset, s.Bytes, s.Digest.Lo, s.Digest.Hi, fb.SegmentKind(s.Kind), s.MemoryGroup))
-	return fb.SegmentEnd(b)
-}
-
-func (e encoder) operand(o *Operand) flatbuffers.UOffsetT {
-	b := e.Builder
-	name, axes := b.CreateString(o.Name), e.axes(o.Layout.Axes)
-	digits := e.digits(o.Layout.Digits)
-	planes := vectorOf(e, []struct{}{{}}, func(*struct{}) flatbuffers.UOffsetT {
-		fb.PlaneStart(b)
-		fb.PlaneAddFacts(b, fb.CreatePlaneFacts(b, 0, o.Bytes, o.PadBits, 0, 0, fb.PlaneRoleValues, fb.ElementFormat(o.Format)))
-		fb.PlaneAddDigits(b, digits)
-		return fb.PlaneEnd(b)
-	})
-	placements := vectorOf(e, o.Placements, e.placement)
-	fills := vectorOf(e, o.Fills, func(f *Fill) flatbuffers.UOffsetT {
-		begin, size := e.numbers(f.Begin), e.numbers(f.Size)
-		fb.FillStart(b)
-		fb.FillAddFacts(b, fb.CreateFillFacts(b, f.Value))
-		fb.FillAddBegin(b, begin)
-		fb.FillAddSize(b, size)
-		return fb.FillEnd(b)
-	})
-	fb.OperandStart(b)
-	fb.OperandAddName(b, name)
-	fb.OperandAddFacts(b, fb.CreateOperandFacts(b, uint32(o.Segment), fb.Encoding(o.Encoding), o.Offset, o.Bytes))
-	fb.OperandAddAxes(b, axes)
-	fb.OperandAddPlanes(b, planes)
-	fb.OperandAddPlacements(b, placements)
-	fb.OperandAddFills(b, fills)
-	s := &o.Statistics
-	fb.OperandAddStatistics(b, fb.CreateStatistics(b, s.Elements, s.Inexact, s.Underflowed, s.NonFinite,
-		s.MaxAbsError, s.MaxAbsValue, s.SumXX, s.SumXD, s.SumDD))
-	return fb.OperandEnd(b)
-}
-
-func (e encoder) placement(p *Placement) flatbuffers.UOffsetT {
-	b := e.Builder
-	from := structsOf(e, p.From, &placedAxisStruct, func(a PlacedAxis) {
-		fb.CreatePlacedAxis(b, a.Begin, a.Size, a.Step, byte(a.Axis))
-	})
-	var to flatbuffers.UOffsetT
-	for _, v := range p.To {
-		if v != 0 {
-			to = e.numbers(p.To)
-			break
+func (p *pool[T]) add(list []T) span {
+	if len(list) == 0 {
+		return span{}
+	}
+	var hash uint64
+	for _, v := range list {
+		hash = hash*31 + maphash.Comparable(p.seed, v)
+	}
+	for _, s := range p.seen[hash] {
+		if slices.Equal(p.list[s.first:s.first+s.count], list) {
+			return s
 		}
 	}
-	fb.PlacementStart(b)
-	fb.PlacementAddFacts(b, fb.CreatePlacementFacts(b, uint32(p.Parameter), p.Scale))
-	fb.PlacementAddFrom(b, from)
-	fb.PlacementAddTo(b, to)
-	return fb.PlacementEnd(b)
+	s := span{uint32(len(p.list)), uint32(len(list))}
+	p.list = append(p.list, list...)
+	p.seen[hash] = append(p.seen[hash], s)
+	return s
 }
 
-func (e encoder) parameter(p *Parameter) flatbuffers.UOffsetT {
-	b := e.Builder
-	name, axes, shape := b.CreateString(p.Name), b.CreateString(p.Axes), e.numbers(p.Shape)
-	fb.ParameterStart(b)
-	fb.ParameterAddName(b, name)
-	fb.ParameterAddAxes(b, axes)
-	fb.ParameterAddShape(b, shape)
-	return fb.ParameterEnd(b)
+// encoder collects what the entries of an index name. Its vectors are filled in the order of the index, before any is written:
+// FlatBuffers are built from the end.
+type encoder struct {
+	characters []byte
+	texts      map[string]span
+	badText    string // the first that no index may have
+	numbers    pool[uint64]
+	axes       pool[layout.Axis]
+	digits     pool[layout.Digit]
+	planes     pool[encodedPlane]
+	placedAxes pool[PlacedAxis]
+
+	operands   []encodedOperand
+	placements []encodedPlacement
+	fills      []Fill
+	contracts  []encodedContract
+	arguments  []encodedArgument
 }
 
-func (e encoder) xclbin(x *Xclbin) flatbuffers.UOffsetT {
-	b := e.Builder
-	name := b.CreateString(x.Name)
-	fb.XclbinStart(b)
-	fb.XclbinAddName(b, name)
-	fb.XclbinAddFacts(b, fb.CreateXclbinFacts(b, binary.LittleEndian.Uint64(x.UUID[:]), binary.LittleEndian.Uint64(x.UUID[8:]),
-		x.Bytes, x.Digest.Lo, x.Digest.Hi))
-	return fb.XclbinEnd(b)
+type encodedPlane struct {
+	bytes, padBits uint64
+	digits         span
+	element        element.Format
 }
 
-func (e encoder) contract(c *Contract) flatbuffers.UOffsetT {
-	b := e.Builder
-	arguments := vectorOf(e, c.Arguments, func(a *Argument) flatbuffers.UOffsetT {
-		name, axes, digits := b.CreateString(a.Name), e.axes(a.Layout.Axes), e.digits(a.Layout.Digits)
-		fb.ArgumentStart(b)
-		fb.ArgumentAddName(b, name)
-		fb.ArgumentAddFacts(b, fb.CreateArgumentFacts(b, a.Index, a.MemoryGroup, a.Bytes,
-			fb.ArgumentKind(a.Kind), fb.ArgumentRole(a.Role), fb.ElementFormat(a.Format)))
-		fb.ArgumentAddAxes(b, axes)
-		fb.ArgumentAddDigits(b, digits)
-		return fb.ArgumentEnd(b)
-	})
-	name, operation, kernel := b.CreateString(c.Name), b.CreateString(string(c.Operation)), b.CreateString(c.Kernel)
-	var epilogue flatbuffers.UOffsetT
-	if c.Epilogue != "" {
-		epilogue = b.CreateString(string(c.Epilogue))
+type encodedOperand struct {
+	*Operand
+	axes, planes, placements, fills span
+}
+
+type encodedPlacement struct {
+	*Placement
+	from, to span
+}
+
+type encodedContract struct {
+	*Contract
+	shape, arguments span
+}
+
+type encodedArgument struct {
+	*Argument
+	axes, planes span
+}
+
+func newEncoder(x *Index) *encoder {
+	e := &encoder{
+		texts: map[string]span{}, numbers: newPool[uint64](), axes: newPool[layout.Axis](), digits: newPool[layout.Digit](),
+		planes: newPool[encodedPlane](), placedAxes: newPool[PlacedAxis](),
 	}
-	shape := e.axes(c.Shape)
-	fb.ContractStart(b)
-	fb.ContractAddName(b, name)
-	fb.ContractAddOperation(b, operation)
-	fb.ContractAddKernel(b, kernel)
-	fb.ContractAddFacts(b, fb.CreateContractFacts(b, u32OrNone(c.Xclbin), u32OrNone(c.Instructions)))
-	fb.ContractAddShape(b, shape)
-	fb.ContractAddArguments(b, arguments)
-	fb.ContractAddEpilogue(b, epilogue)
-	return fb.ContractEnd(b)
+	for _, s := range []string{x.Producer.Name, x.Producer.Recipe, x.Model.Family} {
+		e.text(s)
+	}
+	for i := range x.Segments {
+		e.text(x.Segments[i].Name)
+	}
+	for i := range x.Operands {
+		e.addOperand(&x.Operands[i])
+	}
+	for i := range x.Parameters {
+		p := &x.Parameters[i]
+		e.text(p.Name)
+		e.text(p.Axes)
+		e.numbers.add(p.Shape)
+	}
+	for i := range x.Model.Attributes {
+		e.text(x.Model.Attributes[i].Name)
+		e.text(x.Model.Attributes[i].Text)
+	}
+	for i := range x.Xclbins {
+		e.text(x.Xclbins[i].Name)
+	}
+	for i := range x.Contracts {
+		e.addContract(&x.Contracts[i])
+	}
+	return e
+}
+
+// text is where a string lies.
+func (e *encoder) text(s string) span {
+	if s == "" {
+		return span{}
+	}
+	at, known := e.texts[s]
+	if !known {
+		if e.badText == "" && (len(s) > maxString || !plainText([]byte(s))) {
+			e.badText = s
+		}
+		at = span{uint32(len(e.characters)), uint32(len(s))}
+		e.characters = append(e.characters, s...)
+		e.texts[s] = at
+	}
+	return at
+}
+
+// grown is the range of the last n of so many entries.
+func grown(entries, n int) span {
+	if n == 0 {
+		return span{}
+	}
+	return span{uint32(entries - n), uint32(n)}
+}
+
+func (e *encoder) addOperand(o *Operand) {
+	e.text(o.Name)
+	for i := range o.Placements {
+		p := &o.Placements[i]
+		to := span{}
+		if slices.ContainsFunc(p.To, func(v uint64) bool { return v != 0 }) {
+			to = e.numbers.add(p.To)
+		}
+		e.placements = append(e.placements, encodedPlacement{p, e.placedAxes.add(p.From), to})
+	}
+	for i := range o.Fills {
+		e.numbers.add(o.Fills[i].Begin)
+		e.numbers.add(o.Fills[i].Size)
+	}
+	e.fills = append(e.fills, o.Fills...)
+	e.operands = append(e.operands, encodedOperand{
+		o, e.axes.add(o.Layout.Axes), e.plane(o.Bytes, o.PadBits, o.Format, o.Layout.Digits),
+		grown(len(e.placements), len(o.Placements)), grown(len(e.fills), len(o.Fills)),
+	})
+}
+
+// plane is the one plane of encoding 0.
+func (e *encoder) plane(bytes, padBits uint64, format element.Format, digits []layout.Digit) span {
+	return e.planes.add([]encodedPlane{{bytes, padBits, e.digits.add(digits), format}})
+}
+
+func (e *encoder) addContract(c *Contract) {
+	for _, s := range []string{c.Name, string(c.Operation), c.Kernel, string(c.Epilogue)} {
+		e.text(s)
+	}
+	for i := range c.Arguments {
+		a := &c.Arguments[i]
+		e.text(a.Name)
+		planes := span{}
+		if a.Format != 0 {
+			planes = e.plane(a.Bytes, 0, a.Format, a.Layout.Digits)
+		}
+		e.arguments = append(e.arguments, encodedArgument{a, e.axes.add(a.Layout.Axes), planes})
+	}
+	e.contracts = append(e.contracts, encodedContract{c, e.axes.add(c.Shape), grown(len(e.arguments), len(c.Arguments))})
+}
+
+func (e *encoder) operand(b *flatbuffers.Builder) func(o *encodedOperand) {
+	return func(o *encodedOperand) {
+		n, s := e.text(o.Name), &o.Statistics
+		fb.CreateOperand(b, n.first, n.count, o.axes.first, o.axes.count, o.planes.first, o.planes.count,
+			o.placements.first, o.placements.count, o.fills.first, o.fills.count,
+			o.Offset, o.Bytes, uint32(o.Segment), fb.Encoding(o.Encoding),
+			s.Elements, s.Inexact, s.Underflowed, s.NonFinite, s.MaxAbsError, s.MaxAbsValue, s.SumXX, s.SumXD, s.SumDD)
+	}
+}
+
+func (e *encoder) placement(b *flatbuffers.Builder) func(p *encodedPlacement) {
+	return func(p *encodedPlacement) {
+		fb.CreatePlacement(b, p.Scale, p.from.first, p.from.count, p.to.first, p.to.count, uint32(p.Parameter))
+	}
+}
+
+func (e *encoder) contract(b *flatbuffers.Builder) func(c *encodedContract) {
+	return func(c *encodedContract) {
+		name, operation, kernel, epilogue := e.text(c.Name), e.text(string(c.Operation)), e.text(c.Kernel), e.text(string(c.Epilogue))
+		fb.CreateContract(b, name.first, name.count, operation.first, operation.count, kernel.first, kernel.count, epilogue.first, epilogue.count,
+			c.shape.first, c.shape.count, c.arguments.first, c.arguments.count, u32OrNone(c.Xclbin), u32OrNone(c.Instructions))
+	}
+}
+
+func (e *encoder) argument(b *flatbuffers.Builder) func(a *encodedArgument) {
+	return func(a *encodedArgument) {
+		n := e.text(a.Name)
+		fb.CreateArgument(b, n.first, n.count, a.axes.first, a.axes.count, a.planes.first, a.planes.count,
+			a.Bytes, a.Index, a.MemoryGroup, fb.ArgumentKind(a.Kind), fb.ArgumentRole(a.Role), 0)
+	}
 }
 
 func u32OrNone(i int) uint32 {

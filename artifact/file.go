@@ -44,7 +44,7 @@ func Open(path string) (*File, error) {
 func NewFile(r io.ReaderAt, size int64) (*File, error) {
 	a := &File{r: r}
 	var err error
-	a.Header, a.Index, err = readIndex(r, uint64(max(size, 0)), nil)
+	a.Header, a.Index, err = readIndex(r, uint64(max(size, 0)))
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func openRegular(path string) (*os.File, int64, error) {
 var indexBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // readIndex reads header and index of an artifact of size bytes, each proved by its digest, and decodes them.
-func readIndex(r io.ReaderAt, size uint64, trace func(part)) (Header, *Index, error) {
+func readIndex(r io.ReaderAt, size uint64) (Header, *Index, error) {
 	first := make([]byte, min(size, HeaderBytes))
 	if err := readFull(r, first, 0, "header"); err != nil {
 		return Header{}, nil, err
@@ -104,7 +104,7 @@ func readIndex(r io.ReaderAt, size uint64, trace func(part)) (Header, *Index, er
 	if got := Sum(b); got != h.IndexDigest {
 		return Header{}, nil, &Error{Offset: int64(h.IndexOffset), Thing: "index", Detail: fmt.Sprintf("digest %v, recorded %v; copy or build the file again", got, h.IndexDigest), Err: ErrCorrupt}
 	}
-	index, err := decodeIndex(b, int64(h.IndexOffset), trace)
+	index, err := decodeIndex(b, int64(h.IndexOffset))
 	return h, index, err
 }
 

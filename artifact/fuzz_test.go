@@ -2,7 +2,6 @@ package artifact
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"io"
 	"runtime"
@@ -94,7 +93,7 @@ func FuzzIndex(f *testing.F) {
 			index = append(index, make([]byte, minIndexBytes-len(index))...)
 		}
 		d.raw = index
-		if x, err := decodeIndex(index, 0, nil); err == nil { // segments as the index has them, and their digests
+		if x, err := decodeIndex(index, 0); err == nil { // segments as the index has them, and their digests
 			end := uint64(4096)
 			for i := range x.Segments {
 				s := &x.Segments[i]
@@ -104,25 +103,14 @@ func FuzzIndex(f *testing.F) {
 				end += s.Bytes
 			}
 			d.data = append(d.data, make([]byte, 1<<20)...)[:end-4096]
-			for _, p := range segmentFactsOf(index) {
-				s := Segment{}
-				s.Offset, s.Bytes = binary.LittleEndian.Uint64(index[p:]), binary.LittleEndian.Uint64(index[p+8:])
-				if s.Offset >= 4096 && s.Bytes <= uint64(len(d.data)) && s.Offset-4096 <= uint64(len(d.data))-s.Bytes {
-					putDigest(index[p+16:], Sum(d.data[s.Offset-4096:][:s.Bytes]))
+			at := openFlat(index, 0).at[slotSegments]
+			for i := range x.Segments {
+				g := &x.Segments[i]
+				if g.Offset >= 4096 && g.Bytes <= uint64(len(d.data)) && g.Offset-4096 <= uint64(len(d.data))-g.Bytes {
+					putDigest(index[at+i*segmentStruct.size+24:], Sum(d.data[g.Offset-4096:][:g.Bytes]))
 				}
 			}
 		}
 		exercise(t, d.bytes())
 	})
-}
-
-// segmentFactsOf is where the facts of the segments are in an index.
-func segmentFactsOf(index []byte) []int {
-	var list []int
-	_, _ = decodeIndex(index, 0, func(p part) {
-		if p.of == &segmentFacts {
-			list = append(list, p.at)
-		}
-	})
-	return list
 }

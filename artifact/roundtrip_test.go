@@ -110,7 +110,7 @@ func TestDecodeOracle(t *testing.T) {
 		if len(b) < minIndexBytes || len(b)%8 != 0 {
 			t.Errorf("an index of %d bytes", len(b))
 		}
-		got, err := decodeIndex(b, 0, nil)
+		got, err := decodeIndex(b, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,7 +123,45 @@ func TestDecodeOracle(t *testing.T) {
 	}
 }
 
-func structs[S, T any](n int, get func(*S, int) bool, make func(*S) T) []T {
+// oracleReader is decodeIndex by the generated code.
+type oracleReader struct {
+	*fb.Index
+	characters []byte
+}
+
+func oracle(b []byte) *Index {
+	r := &oracleReader{Index: fb.GetRootAsIndex(b, 0)}
+	r.characters = r.TextBytes()
+	p := r.Producer(nil)
+	return &Index{
+		Producer: Producer{r.string(p.Name(nil)), p.Revision(), r.string(p.Recipe(nil))},
+		Model: Model{r.string(r.Model(nil).Family(nil)), oracles(r.AttributesLength(), r.Attributes, func(a *fb.Attribute) Attribute {
+			return Attribute{r.string(a.Name(nil)), AttributeKind(a.Kind()), a.Integer(), a.Real(), r.string(a.Text(nil))}
+		})},
+		Segments: oracles(r.SegmentsLength(), r.Segments, func(s *fb.Segment) Segment {
+			return Segment{r.string(s.Name(nil)), SegmentKind(s.Kind()), s.MemoryGroup(), s.Offset(), s.Bytes(), oracleDigest(s.Digest(nil))}
+		}),
+		Operands: oracles(r.OperandsLength(), r.Operands, r.operand),
+		Parameters: oracles(r.ParametersLength(), r.Parameters, func(p *fb.Parameter) Parameter {
+			return Parameter{r.string(p.Name(nil)), r.string(p.Axes(nil)), r.numbers(p.Shape(nil))}
+		}),
+		Notes: oracles(r.NotesLength(), r.Notes, func(n *fb.Note) Note {
+			return Note{byte(n.Kind()), int(n.Parameter()), int(n.Operand())}
+		}),
+		Xclbins: oracles(r.XclbinsLength(), r.Xclbins, func(x *fb.Xclbin) Xclbin {
+			o := Xclbin{Name: r.string(x.Name(nil)), Bytes: x.Bytes(), Digest: oracleDigest(x.Digest(nil))}
+			binary.LittleEndian.PutUint64(o.UUID[:], x.UuidLo())
+			binary.LittleEndian.PutUint64(o.UUID[8:], x.UuidHi())
+			return o
+		}),
+		Contracts: oracles(r.ContractsLength(), r.Contracts, r.contract),
+		Bindings: oracles(r.BindingsLength(), r.Bindings, func(b *fb.Binding) Binding {
+			return Binding{int(b.Operand()), int(b.Contract()), int(b.Argument())}
+		}),
+	}
+}
+
+func oracles[S, T any](n int, get func(*S, int) bool, make func(*S) T) []T {
 	var list []T
 	for i := range n {
 		var s S
@@ -133,81 +171,57 @@ func structs[S, T any](n int, get func(*S, int) bool, make func(*S) T) []T {
 	return list
 }
 
-func numbers(n int, get func(int) uint64) []uint64 {
+// oracleRange is what a range names of a vector.
+func oracleRange[S, T any](r *fb.Range, get func(*S, int) bool, make func(*S) T) []T {
+	first := int(r.First())
+	return oracles(int(r.Count()), func(s *S, i int) bool { return get(s, first+i) }, make)
+}
+
+func (r *oracleReader) string(t *fb.Text) string {
+	return string(r.characters[t.At() : t.At()+t.Bytes()])
+}
+
+func (r *oracleReader) numbers(t *fb.Range) []uint64 {
 	var list []uint64
-	for i := range n {
-		list = append(list, get(i))
+	for i := range t.Count() {
+		list = append(list, r.Numbers(int(t.First()+i)))
 	}
 	return list
 }
 
-func oracleAxis(a *fb.Axis) layout.Axis {
-	return layout.Axis{Name: a.Name(), Extent: a.Extent(), Padded: a.Padded()}
+func (r *oracleReader) axes(t *fb.Range) []layout.Axis {
+	return oracleRange(t, r.Axes, func(a *fb.Axis) layout.Axis {
+		return layout.Axis{Name: a.Name(), Extent: a.Extent(), Padded: a.Padded()}
+	})
 }
 
-func oracleDigit(d *fb.Digit) layout.Digit {
-	return layout.Digit{Axis: int(d.Axis()), Size: d.Size(), Stride: d.Stride()}
+func (r *oracleReader) digits(t *fb.Range) []layout.Digit {
+	return oracleRange(t, r.Digits, func(d *fb.Digit) layout.Digit {
+		return layout.Digit{Axis: int(d.Axis()), Size: d.Size(), Stride: d.Stride()}
+	})
 }
 
 func oracleDigest(d *fb.Digest) Digest { return Digest{d.Lo(), d.Hi()} }
 
-// oracle is decodeIndex by the generated code.
-func oracle(b []byte) *Index {
-	r := fb.GetRootAsIndex(b, 0)
-	p, m := r.Producer(nil), r.Model(nil)
-	return &Index{
-		Producer: Producer{string(p.Name()), p.Facts(nil).Revision(), string(p.Recipe())},
-		Model: Model{string(m.Family()), structs(m.AttributesLength(), m.Attributes, func(a *fb.Attribute) Attribute {
-			f := a.Facts(nil)
-			return Attribute{string(a.Name()), AttributeKind(f.Kind()), f.Integer(), f.Real(), string(a.Text())}
-		})},
-		Segments: structs(r.SegmentsLength(), r.Segments, func(s *fb.Segment) Segment {
-			f := s.Facts(nil)
-			return Segment{string(s.Name()), SegmentKind(f.Kind()), f.MemoryGroup(), f.Offset(), f.Bytes(), oracleDigest(f.Digest(nil))}
-		}),
-		Operands: structs(r.OperandsLength(), r.Operands, oracleOperand),
-		Parameters: structs(r.ParametersLength(), r.Parameters, func(p *fb.Parameter) Parameter {
-			return Parameter{string(p.Name()), string(p.Axes()), numbers(p.ShapeLength(), p.Shape)}
-		}),
-		Notes: structs(r.NotesLength(), r.Notes, func(n *fb.Note) Note {
-			return Note{byte(n.Kind()), int(n.Parameter()), int(n.Operand())}
-		}),
-		Xclbins: structs(r.XclbinsLength(), r.Xclbins, func(x *fb.Xclbin) Xclbin {
-			f := x.Facts(nil)
-			o := Xclbin{Name: string(x.Name()), Bytes: f.Bytes(), Digest: oracleDigest(f.Digest(nil))}
-			binary.LittleEndian.PutUint64(o.UUID[:], f.UuidLo())
-			binary.LittleEndian.PutUint64(o.UUID[8:], f.UuidHi())
-			return o
-		}),
-		Contracts: structs(r.ContractsLength(), r.Contracts, oracleContract),
-		Bindings: structs(r.BindingsLength(), r.Bindings, func(b *fb.Binding) Binding {
-			return Binding{int(b.Operand()), int(b.Contract()), int(b.Argument())}
-		}),
-	}
-}
-
-func oracleOperand(o *fb.Operand) Operand {
-	f, s := o.Facts(nil), o.Statistics(nil)
+func (r *oracleReader) operand(o *fb.Operand) Operand {
+	s := o.Statistics(nil)
 	x := Operand{
-		Name: string(o.Name()), Segment: int(f.Segment()), Offset: f.Offset(), Bytes: f.Bytes(), Encoding: byte(f.Encoding()),
+		Name: r.string(o.Name(nil)), Segment: int(o.Segment()), Offset: o.Offset(), Bytes: o.Bytes(), Encoding: byte(o.Encoding()),
 		Statistics: element.Stats{
 			Elements: s.Elements(), Inexact: s.Inexact(), Underflowed: s.Underflowed(), NonFinite: s.NonFinite(),
 			MaxAbsError: s.MaxAbsError(), MaxAbsValue: s.MaxAbsValue(), SumXX: s.SumXx(), SumXD: s.SumXd(), SumDD: s.SumDd(),
 		},
-		Fills: structs(o.FillsLength(), o.Fills, func(f *fb.Fill) Fill {
-			return Fill{numbers(f.BeginLength(), f.Begin), numbers(f.SizeLength(), f.Size), f.Facts(nil).Value()}
+		Fills: oracleRange(o.Fills(nil), r.Fills, func(f *fb.Fill) Fill {
+			return Fill{r.numbers(f.Begin(nil)), r.numbers(f.Size(nil)), f.Value()}
 		}),
 	}
-	x.Layout.Axes = structs(o.AxesLength(), o.Axes, oracleAxis)
+	x.Layout.Axes = r.axes(o.Axes(nil))
 	var plane fb.Plane
-	o.Planes(&plane, 0)
-	pf := plane.Facts(nil)
-	x.Format, x.PadBits = element.Format(pf.Element()), pf.PadBits()
-	x.Layout.Digits = structs(plane.DigitsLength(), plane.Digits, oracleDigit)
-	x.Placements = structs(o.PlacementsLength(), o.Placements, func(p *fb.Placement) Placement {
-		f := p.Facts(nil)
-		q := Placement{Parameter: int(f.Parameter()), Scale: f.Scale(), To: numbers(p.ToLength(), p.To)}
-		q.From = structs(p.FromLength(), p.From, func(a *fb.PlacedAxis) PlacedAxis {
+	r.Planes(&plane, int(o.Planes(nil).First()))
+	x.Format, x.PadBits, x.Layout.Digits = element.Format(plane.Element()), plane.PadBits(), r.digits(plane.Digits(nil))
+	x.Placements = oracleRange(o.Placements(nil), r.Placements, func(p *fb.Placement) Placement {
+		q := Placement{Parameter: int(p.Parameter()), Scale: p.Scale(), To: r.numbers(p.To(nil))}
+		q.From = oracleRange(p.From(nil), r.PlacedAxes, func(a *fb.PlacedAxis) PlacedAxis {
 			return PlacedAxis{a.Begin(), a.Size(), a.Step(), int(a.Axis())}
 		})
 		if q.To == nil {
@@ -218,24 +232,27 @@ func oracleOperand(o *fb.Operand) Operand {
 	return x
 }
 
-func oracleContract(c *fb.Contract) Contract {
+func (r *oracleReader) contract(c *fb.Contract) Contract {
 	none := func(v uint32) int {
 		if v == math.MaxUint32 {
 			return None
 		}
 		return int(v)
 	}
-	f := c.Facts(nil)
 	return Contract{
-		Name: string(c.Name()), Operation: kernel.Operation(c.Operation()), Epilogue: kernel.Epilogue(c.Epilogue()), Kernel: string(c.Kernel()),
-		Xclbin: none(f.Xclbin()), Instructions: none(f.Instructions()), Shape: structs(c.ShapeLength(), c.Shape, oracleAxis),
-		Arguments: structs(c.ArgumentsLength(), c.Arguments, func(a *fb.Argument) Argument {
-			f := a.Facts(nil)
-			return Argument{
-				Name: string(a.Name()), Index: f.Index(), Kind: kernel.ArgumentKind(f.Kind()), Role: kernel.ArgumentRole(f.Role()),
-				MemoryGroup: f.MemoryGroup(), Bytes: f.Bytes(), Format: element.Format(f.Element()),
-				Layout: layout.Layout{Axes: structs(a.AxesLength(), a.Axes, oracleAxis), Digits: structs(a.DigitsLength(), a.Digits, oracleDigit)},
+		Name: r.string(c.Name(nil)), Operation: kernel.Operation(r.string(c.Operation(nil))), Epilogue: kernel.Epilogue(r.string(c.Epilogue(nil))),
+		Kernel: r.string(c.Kernel(nil)), Xclbin: none(c.Xclbin()), Instructions: none(c.Instructions()), Shape: r.axes(c.Shape(nil)),
+		Arguments: oracleRange(c.Arguments(nil), r.Arguments, func(a *fb.Argument) Argument {
+			x := Argument{
+				Name: r.string(a.Name(nil)), Index: a.Index(), Kind: kernel.ArgumentKind(a.Kind()), Role: kernel.ArgumentRole(a.Role()),
+				MemoryGroup: a.MemoryGroup(), Bytes: a.Bytes(), Layout: layout.Layout{Axes: r.axes(a.Axes(nil))},
 			}
+			if a.Planes(nil).Count() > 0 {
+				var plane fb.Plane
+				r.Planes(&plane, int(a.Planes(nil).First()))
+				x.Format, x.Layout.Digits = element.Format(plane.Element()), r.digits(plane.Digits(nil))
+			}
+			return x
 		}),
 	}
 }

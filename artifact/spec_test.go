@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -58,7 +57,6 @@ type specStruct struct {
 
 var (
 	fieldPattern = regexp.MustCompile(`(\d+) (\w+) (\w+)`)
-	slotPattern  = regexp.MustCompile(`(\d+) (\w+): (\[\w+\]|\w+)(\*?)`)
 	blockPattern = regexp.MustCompile(`(?s)(struct|table)\s+(\w+)\s*\{(.*?)\}`)
 	enumPattern  = regexp.MustCompile(`(?s)enum\s+(\w+)\s*:\s*ubyte\s*\{(.*?)\}`)
 	valuePattern = regexp.MustCompile(`(\w+)\s*=\s*(\d+)`)
@@ -78,16 +76,15 @@ func formatStructs(t *testing.T, text string) map[string]specStruct {
 	return all
 }
 
-func formatTables(t *testing.T, text string) map[string][]string {
-	all := map[string][]string{}
-	for _, item := range strings.Split(section(t, text, "### Tables, by slot", "### Structs"), "- **")[1:] {
-		name, rest, _ := strings.Cut(item, "**")
-		for i, m := range slotPattern.FindAllStringSubmatch(strings.Join(strings.Fields(rest), " "), -1) {
-			if m[1] != fmt.Sprint(i) {
-				t.Errorf("FORMAT.md: slot %s of %s is number %d", m[1], name, i)
-			}
-			all[name] = append(all[name], m[2]+": "+m[3]+m[4])
+// formatSlots are the slots of the index's table: name and type.
+func formatSlots(t *testing.T, text string) []string {
+	var all []string
+	for i, row := range rows(section(t, text, "### The table's slots", "### Structs")) {
+		if row[0] != fmt.Sprint(i) {
+			t.Errorf("FORMAT.md: slot %s is number %d", row[0], i)
 		}
+		kind, _, _ := strings.Cut(row[2], ":")
+		all = append(all, row[1]+": "+kind)
 	}
 	return all
 }
@@ -98,9 +95,9 @@ var schemaTypes = map[string]struct {
 	size int
 }{"ubyte": {"u8", 1}, "uint": {"u32", 4}, "int": {"i32", 4}, "ulong": {"u64", 8}, "long": {"i64", 8}, "double": {"f64", 8}}
 
-// schema reads npuw.fbs: structs laid out as FlatBuffers lays them out, tables, and enums.
-func schema(t *testing.T, text string) (structs map[string]specStruct, tables map[string][]string, enums map[string]map[string]int) {
-	structs, tables, enums = map[string]specStruct{}, map[string][]string{}, map[string]map[string]int{}
+// schema reads npuw.fbs: structs laid out as FlatBuffers lays them out, the slots of the table, and enums.
+func schema(t *testing.T, text string) (structs map[string]specStruct, table []string, enums map[string]map[string]int) {
+	structs, enums = map[string]specStruct{}, map[string]map[string]int{}
 	text = regexp.MustCompile(`//.*`).ReplaceAllString(text, "")
 	for _, m := range enumPattern.FindAllStringSubmatch(text, -1) {
 		enums[m[1]] = map[string]int{}
@@ -115,10 +112,11 @@ func schema(t *testing.T, text string) (structs map[string]specStruct, tables ma
 		for _, f := range declPattern.FindAllStringSubmatch(m[3], -1) {
 			kind := f[2]
 			if m[1] == "table" {
-				if _, isStruct := structs[kind]; isStruct || tables[kind] != nil {
-					kind += "*"
+				kind = strings.Trim(kind, "[]")
+				if scalar, ok := schemaTypes[kind]; ok {
+					kind = scalar.name
 				}
-				tables[name] = append(tables[name], f[1]+": "+strings.Replace(kind, "ulong", "u64", 1))
+				table = append(table, f[1]+": "+kind)
 				continue
 			}
 			size, align := 1, 1 // an enum
@@ -140,36 +138,33 @@ func schema(t *testing.T, text string) (structs map[string]specStruct, tables ma
 			structs[name] = specStruct{(at + most - 1) / most * most, strings.Join(fields, "; ")}
 		}
 	}
-	return structs, tables, enums
+	return structs, table, enums
 }
 
-// codeStructs are those of this package.
-func codeStructs() map[string]*structType {
-	all := map[string]*structType{}
-	for _, s := range []*structType{
-		&axisStruct, &digitStruct, &segmentFacts, &operandFacts, &planeFacts, &placementFacts, &placedAxisStruct, &fillFacts,
-		&statisticsStruct, &attributeFacts, &producerFacts, &noteStruct, &xclbinFacts, &contractFacts, &argumentFacts, &bindingStruct,
-	} {
-		all[s.name] = s
-	}
-	return all
-}
-
-// TestSpecification compares FORMAT.md, npuw.fbs and the code: the same tables, slots, structs, fields, offsets and sizes.
+// TestSpecification compares FORMAT.md, npuw.fbs and the code: the same slots, structs, fields, offsets and sizes.
 func TestSpecification(t *testing.T) {
 	t.Parallel()
 	document := readText(t, "../schema/FORMAT.md")
-	structs, tables := formatStructs(t, document), formatTables(t, document)
-	fbsStructs, fbsTables, _ := schema(t, readText(t, "../schema/npuw.fbs"))
+	structs, table := formatStructs(t, document), formatSlots(t, document)
+	fbsStructs, fbsTable, _ := schema(t, readText(t, "../schema/npuw.fbs"))
 	if !maps.Equal(structs, fbsStructs) {
 		t.Errorf("structs of FORMAT.md and of npuw.fbs:\n%v\n%v", structs, fbsStructs)
 	}
-	if !reflect.DeepEqual(tables, fbsTables) {
-		t.Errorf("tables of FORMAT.md and of npuw.fbs:\n%v\n%v", tables, fbsTables)
+	if !slices.Equal(table, fbsTable) {
+		t.Errorf("slots of FORMAT.md and of npuw.fbs:\n%q\n%q", table, fbsTable)
 	}
-
-	code := codeStructs()
-	if len(code)+1 != len(structs) { // Digest is only ever part of others
+	code := maps.Clone(members)
+	var slotNames []string
+	for _, s := range slots {
+		slotNames = append(slotNames, s.name+": "+s.of.name)
+		if len(s.of.name) > 3 { // else a number
+			code[s.of.name] = s.of
+		}
+	}
+	if !slices.Equal(table, slotNames) {
+		t.Errorf("slots of FORMAT.md and of the code:\n%q\n%q", table, slotNames)
+	}
+	if len(code) != len(structs) {
 		t.Errorf("%d structs in the code, %d in FORMAT.md", len(code), len(structs))
 	}
 	for name, s := range code {
@@ -177,28 +172,6 @@ func TestSpecification(t *testing.T) {
 			t.Errorf("%s is %d bytes: %s; FORMAT.md: %d bytes: %s", name, s.size, s.fields, want.bytes, want.fields)
 		}
 		checkStruct(t, s)
-	}
-	if len(tableTypes) != len(tables) {
-		t.Errorf("%d tables in the code, %d in FORMAT.md", len(tableTypes), len(tables))
-	}
-	for i, table := range tableTypes {
-		var slots []string
-		least := 4
-		for _, s := range table.slots {
-			slots = append(slots, s.name+": "+s.kind)
-			if (s.of != nil) != (code[strings.TrimSuffix(s.kind, "*")] != nil) || s.of != nil && s.of.name+"*" != s.kind {
-				t.Errorf("%s.%s is a %s", table.name, s.name, s.kind)
-			}
-			if s.of != nil {
-				least += s.of.size
-			}
-		}
-		if !slices.Equal(slots, tables[table.name]) {
-			t.Errorf("%s has %q, in FORMAT.md %q", table.name, slots, tables[table.name])
-		}
-		if table.number != i || table.least != least || len(slots) > maxSlots {
-			t.Errorf("%s is number %d and takes at least %d bytes, not %d", table.name, i, least, table.least)
-		}
 	}
 }
 
@@ -209,7 +182,11 @@ func checkStruct(t *testing.T, s *structType) {
 	for _, f := range fieldPattern.FindAllStringSubmatch(s.fields, -1) {
 		at, _ := strconv.Atoi(f[1])
 		_, size := scalar(make([]byte, 16), f[3])
-		align = max(align, min(size, 8))
+		least := min(size, 8)
+		if m := members[f[3]]; m != nil {
+			size, least = m.size, m.align
+		}
+		align = max(align, least)
 		for i := range size {
 			used[at+i] = true
 		}
@@ -241,7 +218,7 @@ func TestNumbers(t *testing.T) {
 			"Activation": int(kernel.Activation), "Weight": int(kernel.Weight), "Output": int(kernel.Output),
 			"Instructions": int(kernel.Instructions), "Constant": int(kernel.Constant),
 		},
-		"Encoding": {"Plain": 0}, "PlaneRole": {"Values": int(fb.PlaneRoleValues)}, "NoteKind": {"None": 0},
+		"Encoding": {"Plain": 0}, "PlaneRole": {"Values": int(fb.PlaneRoleValues)}, "NoteKind": {"None": 0}, "NibbleOrder": {"LowFirst": 0, "HighFirst": 1},
 	} {
 		if !maps.Equal(enums[name], want) {
 			t.Errorf("%s: npuw.fbs has %v, the code %v", name, enums[name], want)

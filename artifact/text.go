@@ -3,7 +3,6 @@ package artifact
 import (
 	"bytes"
 	"encoding/binary"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -41,20 +40,4 @@ func plainText(s []byte) bool {
 		}
 	}
 	return true
-}
-
-// textSlab copies strings into larger allocations: an index holds thousands of short ones.
-type textSlab struct{ b strings.Builder }
-
-// textSlabBytes is what a slab allocates at a time, several times the longest string.
-const textSlabBytes = 16 << 10
-
-func (s *textSlab) copy(text []byte) string {
-	if s.b.Cap()-s.b.Len() < len(text) { // so that the builder never moves what it has given out
-		s.b = strings.Builder{}
-		s.b.Grow(textSlabBytes)
-	}
-	from := s.b.Len()
-	s.b.Write(text)
-	return s.b.String()[from:]
 }

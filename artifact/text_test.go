@@ -109,20 +109,3 @@ func TestTextsOfFiles(t *testing.T) {
 		}
 	}
 }
-
-func TestTextSlab(t *testing.T) {
-	t.Parallel()
-	var s textSlab
-	var got, want []string
-	for i := range 2000 {
-		text := strings.Repeat(string(rune('a'+i%26)), i%maxString)
-		b := []byte(text)
-		got, want = append(got, s.copy(b)), append(want, text)
-		clear(b)
-	}
-	for i := range got {
-		if got[i] != want[i] {
-			t.Fatalf("text %d has changed", i)
-		}
-	}
-}

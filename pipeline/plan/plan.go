@@ -13,7 +13,7 @@ import (
 )
 
 // Revision is the revision of what npuw writes: it rises whenever the same model and recipe give other bytes.
-const Revision = 1
+const Revision = 2
 
 // Plan is an artifact before its bytes: the index lacks only what is measured (segment digests, statistics).
 type Plan struct {

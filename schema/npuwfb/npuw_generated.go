@@ -107,6 +107,30 @@ func (v PlaneRole) String() string {
 	return "PlaneRole(" + strconv.FormatInt(int64(v), 10) + ")"
 }
 
+type NibbleOrder byte
+
+const (
+	NibbleOrderLowFirst  NibbleOrder = 0
+	NibbleOrderHighFirst NibbleOrder = 1
+)
+
+var EnumNamesNibbleOrder = map[NibbleOrder]string{
+	NibbleOrderLowFirst:  "LowFirst",
+	NibbleOrderHighFirst: "HighFirst",
+}
+
+var EnumValuesNibbleOrder = map[string]NibbleOrder{
+	"LowFirst":  NibbleOrderLowFirst,
+	"HighFirst": NibbleOrderHighFirst,
+}
+
+func (v NibbleOrder) String() string {
+	if s, ok := EnumNamesNibbleOrder[v]; ok {
+		return s
+	}
+	return "NibbleOrder(" + strconv.FormatInt(int64(v), 10) + ")"
+}
+
 type AttributeKind byte
 
 const (
@@ -212,6 +236,72 @@ func (v ArgumentRole) String() string {
 	return "ArgumentRole(" + strconv.FormatInt(int64(v), 10) + ")"
 }
 
+type Text struct {
+	_tab flatbuffers.Struct
+}
+
+func (rcv *Text) Init(buf []byte, i flatbuffers.UOffsetT) {
+	rcv._tab.Bytes = buf
+	rcv._tab.Pos = i
+}
+
+func (rcv *Text) Table() flatbuffers.Table {
+	return rcv._tab.Table
+}
+
+func (rcv *Text) At() uint32 {
+	return rcv._tab.GetUint32(rcv._tab.Pos + flatbuffers.UOffsetT(0))
+}
+func (rcv *Text) MutateAt(n uint32) bool {
+	return rcv._tab.MutateUint32(rcv._tab.Pos+flatbuffers.UOffsetT(0), n)
+}
+
+func (rcv *Text) Bytes() uint32 {
+	return rcv._tab.GetUint32(rcv._tab.Pos + flatbuffers.UOffsetT(4))
+}
+func (rcv *Text) MutateBytes(n uint32) bool {
+	return rcv._tab.MutateUint32(rcv._tab.Pos+flatbuffers.UOffsetT(4), n)
+}
+
+func CreateText(builder *flatbuffers.Builder, at uint32, bytes uint32) flatbuffers.UOffsetT {
+	builder.Prep(4, 8)
+	builder.PrependUint32(bytes)
+	builder.PrependUint32(at)
+	return builder.Offset()
+}
+type Range struct {
+	_tab flatbuffers.Struct
+}
+
+func (rcv *Range) Init(buf []byte, i flatbuffers.UOffsetT) {
+	rcv._tab.Bytes = buf
+	rcv._tab.Pos = i
+}
+
+func (rcv *Range) Table() flatbuffers.Table {
+	return rcv._tab.Table
+}
+
+func (rcv *Range) First() uint32 {
+	return rcv._tab.GetUint32(rcv._tab.Pos + flatbuffers.UOffsetT(0))
+}
+func (rcv *Range) MutateFirst(n uint32) bool {
+	return rcv._tab.MutateUint32(rcv._tab.Pos+flatbuffers.UOffsetT(0), n)
+}
+
+func (rcv *Range) Count() uint32 {
+	return rcv._tab.GetUint32(rcv._tab.Pos + flatbuffers.UOffsetT(4))
+}
+func (rcv *Range) MutateCount(n uint32) bool {
+	return rcv._tab.MutateUint32(rcv._tab.Pos+flatbuffers.UOffsetT(4), n)
+}
+
+func CreateRange(builder *flatbuffers.Builder, first uint32, count uint32) flatbuffers.UOffsetT {
+	builder.Prep(4, 8)
+	builder.PrependUint32(count)
+	builder.PrependUint32(first)
+	return builder.Offset()
+}
 type Digest struct {
 	_tab flatbuffers.Struct
 }
@@ -258,33 +348,33 @@ func (rcv *Axis) Table() flatbuffers.Table {
 	return rcv._tab.Table
 }
 
-func (rcv *Axis) Name() byte {
-	return rcv._tab.GetByte(rcv._tab.Pos + flatbuffers.UOffsetT(0))
-}
-func (rcv *Axis) MutateName(n byte) bool {
-	return rcv._tab.MutateByte(rcv._tab.Pos+flatbuffers.UOffsetT(0), n)
-}
-
 func (rcv *Axis) Extent() uint64 {
-	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(8))
+	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(0))
 }
 func (rcv *Axis) MutateExtent(n uint64) bool {
-	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(8), n)
+	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(0), n)
 }
 
 func (rcv *Axis) Padded() uint64 {
-	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(16))
+	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(8))
 }
 func (rcv *Axis) MutatePadded(n uint64) bool {
-	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(16), n)
+	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(8), n)
 }
 
-func CreateAxis(builder *flatbuffers.Builder, name byte, extent uint64, padded uint64) flatbuffers.UOffsetT {
+func (rcv *Axis) Name() byte {
+	return rcv._tab.GetByte(rcv._tab.Pos + flatbuffers.UOffsetT(16))
+}
+func (rcv *Axis) MutateName(n byte) bool {
+	return rcv._tab.MutateByte(rcv._tab.Pos+flatbuffers.UOffsetT(16), n)
+}
+
+func CreateAxis(builder *flatbuffers.Builder, extent uint64, padded uint64, name byte) flatbuffers.UOffsetT {
 	builder.Prep(8, 24)
-	builder.PrependUint64(padded)
-	builder.PrependUint64(extent)
 	builder.Pad(7)
 	builder.PrependByte(name)
+	builder.PrependUint64(padded)
+	builder.PrependUint64(extent)
 	return builder.Offset()
 }
 type Digit struct {
@@ -300,245 +390,37 @@ func (rcv *Digit) Table() flatbuffers.Table {
 	return rcv._tab.Table
 }
 
-func (rcv *Digit) Axis() byte {
-	return rcv._tab.GetByte(rcv._tab.Pos + flatbuffers.UOffsetT(0))
-}
-func (rcv *Digit) MutateAxis(n byte) bool {
-	return rcv._tab.MutateByte(rcv._tab.Pos+flatbuffers.UOffsetT(0), n)
-}
-
 func (rcv *Digit) Size() uint64 {
-	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(8))
+	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(0))
 }
 func (rcv *Digit) MutateSize(n uint64) bool {
-	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(8), n)
+	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(0), n)
 }
 
 func (rcv *Digit) Stride() uint64 {
-	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(16))
+	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(8))
 }
 func (rcv *Digit) MutateStride(n uint64) bool {
-	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(16), n)
+	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(8), n)
 }
 
-func CreateDigit(builder *flatbuffers.Builder, axis byte, size uint64, stride uint64) flatbuffers.UOffsetT {
+func (rcv *Digit) Axis() byte {
+	return rcv._tab.GetByte(rcv._tab.Pos + flatbuffers.UOffsetT(16))
+}
+func (rcv *Digit) MutateAxis(n byte) bool {
+	return rcv._tab.MutateByte(rcv._tab.Pos+flatbuffers.UOffsetT(16), n)
+}
+
+func CreateDigit(builder *flatbuffers.Builder, size uint64, stride uint64, axis byte) flatbuffers.UOffsetT {
 	builder.Prep(8, 24)
-	builder.PrependUint64(stride)
-	builder.PrependUint64(size)
 	builder.Pad(7)
 	builder.PrependByte(axis)
-	return builder.Offset()
-}
-type SegmentFacts struct {
-	_tab flatbuffers.Struct
-}
-
-func (rcv *SegmentFacts) Init(buf []byte, i flatbuffers.UOffsetT) {
-	rcv._tab.Bytes = buf
-	rcv._tab.Pos = i
-}
-
-func (rcv *SegmentFacts) Table() flatbuffers.Table {
-	return rcv._tab.Table
-}
-
-func (rcv *SegmentFacts) Offset() uint64 {
-	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(0))
-}
-func (rcv *SegmentFacts) MutateOffset(n uint64) bool {
-	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(0), n)
-}
-
-func (rcv *SegmentFacts) Bytes() uint64 {
-	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(8))
-}
-func (rcv *SegmentFacts) MutateBytes(n uint64) bool {
-	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(8), n)
-}
-
-func (rcv *SegmentFacts) Digest(obj *Digest) *Digest {
-	if obj == nil {
-		obj = new(Digest)
-	}
-	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+16)
-	return obj
-}
-func (rcv *SegmentFacts) Kind() SegmentKind {
-	return SegmentKind(rcv._tab.GetByte(rcv._tab.Pos + flatbuffers.UOffsetT(32)))
-}
-func (rcv *SegmentFacts) MutateKind(n SegmentKind) bool {
-	return rcv._tab.MutateByte(rcv._tab.Pos+flatbuffers.UOffsetT(32), byte(n))
-}
-
-func (rcv *SegmentFacts) MemoryGroup() int32 {
-	return rcv._tab.GetInt32(rcv._tab.Pos + flatbuffers.UOffsetT(36))
-}
-func (rcv *SegmentFacts) MutateMemoryGroup(n int32) bool {
-	return rcv._tab.MutateInt32(rcv._tab.Pos+flatbuffers.UOffsetT(36), n)
-}
-
-func CreateSegmentFacts(builder *flatbuffers.Builder, offset uint64, bytes uint64, digest_lo uint64, digest_hi uint64, kind SegmentKind, memoryGroup int32) flatbuffers.UOffsetT {
-	builder.Prep(8, 40)
-	builder.PrependInt32(memoryGroup)
-	builder.Pad(3)
-	builder.PrependByte(byte(kind))
-	builder.Prep(8, 16)
-	builder.PrependUint64(digest_hi)
-	builder.PrependUint64(digest_lo)
-	builder.PrependUint64(bytes)
-	builder.PrependUint64(offset)
-	return builder.Offset()
-}
-type Segment struct {
-	_tab flatbuffers.Table
-}
-
-func GetRootAsSegment(buf []byte, offset flatbuffers.UOffsetT) *Segment {
-	n := flatbuffers.GetUOffsetT(buf[offset:])
-	x := &Segment{}
-	x.Init(buf, n+offset)
-	return x
-}
-
-func GetSizePrefixedRootAsSegment(buf []byte, offset flatbuffers.UOffsetT) *Segment {
-	n := flatbuffers.GetUOffsetT(buf[offset+flatbuffers.SizeUint32:])
-	x := &Segment{}
-	x.Init(buf, n+offset+flatbuffers.SizeUint32)
-	return x
-}
-
-func (rcv *Segment) Init(buf []byte, i flatbuffers.UOffsetT) {
-	rcv._tab.Bytes = buf
-	rcv._tab.Pos = i
-}
-
-func (rcv *Segment) Table() flatbuffers.Table {
-	return rcv._tab
-}
-
-func (rcv *Segment) Name() []byte {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(4))
-	if o != 0 {
-		return rcv._tab.ByteVector(o + rcv._tab.Pos)
-	}
-	return nil
-}
-
-func (rcv *Segment) Facts(obj *SegmentFacts) *SegmentFacts {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(6))
-	if o != 0 {
-		x := o + rcv._tab.Pos
-		if obj == nil {
-			obj = new(SegmentFacts)
-		}
-		obj.Init(rcv._tab.Bytes, x)
-		return obj
-	}
-	return nil
-}
-
-func SegmentStart(builder *flatbuffers.Builder) {
-	builder.StartObject(2)
-}
-func SegmentAddName(builder *flatbuffers.Builder, name flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(0, flatbuffers.UOffsetT(name), 0)
-}
-func SegmentAddFacts(builder *flatbuffers.Builder, facts flatbuffers.UOffsetT) {
-	builder.PrependStructSlot(1, flatbuffers.UOffsetT(facts), 0)
-}
-func SegmentEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
-	return builder.EndObject()
-}
-type PlaneFacts struct {
-	_tab flatbuffers.Struct
-}
-
-func (rcv *PlaneFacts) Init(buf []byte, i flatbuffers.UOffsetT) {
-	rcv._tab.Bytes = buf
-	rcv._tab.Pos = i
-}
-
-func (rcv *PlaneFacts) Table() flatbuffers.Table {
-	return rcv._tab.Table
-}
-
-func (rcv *PlaneFacts) Offset() uint64 {
-	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(0))
-}
-func (rcv *PlaneFacts) MutateOffset(n uint64) bool {
-	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(0), n)
-}
-
-func (rcv *PlaneFacts) Bytes() uint64 {
-	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(8))
-}
-func (rcv *PlaneFacts) MutateBytes(n uint64) bool {
-	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(8), n)
-}
-
-func (rcv *PlaneFacts) PadBits() uint64 {
-	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(16))
-}
-func (rcv *PlaneFacts) MutatePadBits(n uint64) bool {
-	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(16), n)
-}
-
-func (rcv *PlaneFacts) RecordElements() uint64 {
-	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(24))
-}
-func (rcv *PlaneFacts) MutateRecordElements(n uint64) bool {
-	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(24), n)
-}
-
-func (rcv *PlaneFacts) RecordBytes() uint64 {
-	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(32))
-}
-func (rcv *PlaneFacts) MutateRecordBytes(n uint64) bool {
-	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(32), n)
-}
-
-func (rcv *PlaneFacts) Role() PlaneRole {
-	return PlaneRole(rcv._tab.GetByte(rcv._tab.Pos + flatbuffers.UOffsetT(40)))
-}
-func (rcv *PlaneFacts) MutateRole(n PlaneRole) bool {
-	return rcv._tab.MutateByte(rcv._tab.Pos+flatbuffers.UOffsetT(40), byte(n))
-}
-
-func (rcv *PlaneFacts) Element() ElementFormat {
-	return ElementFormat(rcv._tab.GetByte(rcv._tab.Pos + flatbuffers.UOffsetT(41)))
-}
-func (rcv *PlaneFacts) MutateElement(n ElementFormat) bool {
-	return rcv._tab.MutateByte(rcv._tab.Pos+flatbuffers.UOffsetT(41), byte(n))
-}
-
-func CreatePlaneFacts(builder *flatbuffers.Builder, offset uint64, bytes uint64, padBits uint64, recordElements uint64, recordBytes uint64, role PlaneRole, element ElementFormat) flatbuffers.UOffsetT {
-	builder.Prep(8, 48)
-	builder.Pad(6)
-	builder.PrependByte(byte(element))
-	builder.PrependByte(byte(role))
-	builder.PrependUint64(recordBytes)
-	builder.PrependUint64(recordElements)
-	builder.PrependUint64(padBits)
-	builder.PrependUint64(bytes)
-	builder.PrependUint64(offset)
+	builder.PrependUint64(stride)
+	builder.PrependUint64(size)
 	return builder.Offset()
 }
 type Plane struct {
-	_tab flatbuffers.Table
-}
-
-func GetRootAsPlane(buf []byte, offset flatbuffers.UOffsetT) *Plane {
-	n := flatbuffers.GetUOffsetT(buf[offset:])
-	x := &Plane{}
-	x.Init(buf, n+offset)
-	return x
-}
-
-func GetSizePrefixedRootAsPlane(buf []byte, offset flatbuffers.UOffsetT) *Plane {
-	n := flatbuffers.GetUOffsetT(buf[offset+flatbuffers.SizeUint32:])
-	x := &Plane{}
-	x.Init(buf, n+offset+flatbuffers.SizeUint32)
-	return x
+	_tab flatbuffers.Struct
 }
 
 func (rcv *Plane) Init(buf []byte, i flatbuffers.UOffsetT) {
@@ -547,120 +429,96 @@ func (rcv *Plane) Init(buf []byte, i flatbuffers.UOffsetT) {
 }
 
 func (rcv *Plane) Table() flatbuffers.Table {
-	return rcv._tab
-}
-
-func (rcv *Plane) Facts(obj *PlaneFacts) *PlaneFacts {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(4))
-	if o != 0 {
-		x := o + rcv._tab.Pos
-		if obj == nil {
-			obj = new(PlaneFacts)
-		}
-		obj.Init(rcv._tab.Bytes, x)
-		return obj
-	}
-	return nil
-}
-
-func (rcv *Plane) Block(j int) uint64 {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(6))
-	if o != 0 {
-		a := rcv._tab.Vector(o)
-		return rcv._tab.GetUint64(a + flatbuffers.UOffsetT(j*8))
-	}
-	return 0
-}
-
-func (rcv *Plane) BlockLength() int {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(6))
-	if o != 0 {
-		return rcv._tab.VectorLen(o)
-	}
-	return 0
-}
-
-func (rcv *Plane) MutateBlock(j int, n uint64) bool {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(6))
-	if o != 0 {
-		a := rcv._tab.Vector(o)
-		return rcv._tab.MutateUint64(a+flatbuffers.UOffsetT(j*8), n)
-	}
-	return false
-}
-
-func (rcv *Plane) Digits(obj *Digit, j int) bool {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(8))
-	if o != 0 {
-		x := rcv._tab.Vector(o)
-		x += flatbuffers.UOffsetT(j) * 24
-		obj.Init(rcv._tab.Bytes, x)
-		return true
-	}
-	return false
-}
-
-func (rcv *Plane) DigitsLength() int {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(8))
-	if o != 0 {
-		return rcv._tab.VectorLen(o)
-	}
-	return 0
-}
-
-func PlaneStart(builder *flatbuffers.Builder) {
-	builder.StartObject(3)
-}
-func PlaneAddFacts(builder *flatbuffers.Builder, facts flatbuffers.UOffsetT) {
-	builder.PrependStructSlot(0, flatbuffers.UOffsetT(facts), 0)
-}
-func PlaneAddBlock(builder *flatbuffers.Builder, block flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(1, flatbuffers.UOffsetT(block), 0)
-}
-func PlaneStartBlockVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
-	return builder.StartVector(8, numElems, 8)
-}
-func PlaneAddDigits(builder *flatbuffers.Builder, digits flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(2, flatbuffers.UOffsetT(digits), 0)
-}
-func PlaneStartDigitsVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
-	return builder.StartVector(24, numElems, 8)
-}
-func PlaneEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
-	return builder.EndObject()
-}
-type PlacementFacts struct {
-	_tab flatbuffers.Struct
-}
-
-func (rcv *PlacementFacts) Init(buf []byte, i flatbuffers.UOffsetT) {
-	rcv._tab.Bytes = buf
-	rcv._tab.Pos = i
-}
-
-func (rcv *PlacementFacts) Table() flatbuffers.Table {
 	return rcv._tab.Table
 }
 
-func (rcv *PlacementFacts) Parameter() uint32 {
-	return rcv._tab.GetUint32(rcv._tab.Pos + flatbuffers.UOffsetT(0))
+func (rcv *Plane) Offset() uint64 {
+	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(0))
 }
-func (rcv *PlacementFacts) MutateParameter(n uint32) bool {
-	return rcv._tab.MutateUint32(rcv._tab.Pos+flatbuffers.UOffsetT(0), n)
-}
-
-func (rcv *PlacementFacts) Scale() float64 {
-	return rcv._tab.GetFloat64(rcv._tab.Pos + flatbuffers.UOffsetT(8))
-}
-func (rcv *PlacementFacts) MutateScale(n float64) bool {
-	return rcv._tab.MutateFloat64(rcv._tab.Pos+flatbuffers.UOffsetT(8), n)
+func (rcv *Plane) MutateOffset(n uint64) bool {
+	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(0), n)
 }
 
-func CreatePlacementFacts(builder *flatbuffers.Builder, parameter uint32, scale float64) flatbuffers.UOffsetT {
-	builder.Prep(8, 16)
-	builder.PrependFloat64(scale)
-	builder.Pad(4)
-	builder.PrependUint32(parameter)
+func (rcv *Plane) Bytes() uint64 {
+	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(8))
+}
+func (rcv *Plane) MutateBytes(n uint64) bool {
+	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(8), n)
+}
+
+func (rcv *Plane) PadBits() uint64 {
+	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(16))
+}
+func (rcv *Plane) MutatePadBits(n uint64) bool {
+	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(16), n)
+}
+
+func (rcv *Plane) RecordElements() uint64 {
+	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(24))
+}
+func (rcv *Plane) MutateRecordElements(n uint64) bool {
+	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(24), n)
+}
+
+func (rcv *Plane) RecordBytes() uint64 {
+	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(32))
+}
+func (rcv *Plane) MutateRecordBytes(n uint64) bool {
+	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(32), n)
+}
+
+func (rcv *Plane) Block(obj *Range) *Range {
+	if obj == nil {
+		obj = new(Range)
+	}
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+40)
+	return obj
+}
+func (rcv *Plane) Digits(obj *Range) *Range {
+	if obj == nil {
+		obj = new(Range)
+	}
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+48)
+	return obj
+}
+func (rcv *Plane) Role() PlaneRole {
+	return PlaneRole(rcv._tab.GetByte(rcv._tab.Pos + flatbuffers.UOffsetT(56)))
+}
+func (rcv *Plane) MutateRole(n PlaneRole) bool {
+	return rcv._tab.MutateByte(rcv._tab.Pos+flatbuffers.UOffsetT(56), byte(n))
+}
+
+func (rcv *Plane) Element() ElementFormat {
+	return ElementFormat(rcv._tab.GetByte(rcv._tab.Pos + flatbuffers.UOffsetT(57)))
+}
+func (rcv *Plane) MutateElement(n ElementFormat) bool {
+	return rcv._tab.MutateByte(rcv._tab.Pos+flatbuffers.UOffsetT(57), byte(n))
+}
+
+func (rcv *Plane) Order() NibbleOrder {
+	return NibbleOrder(rcv._tab.GetByte(rcv._tab.Pos + flatbuffers.UOffsetT(58)))
+}
+func (rcv *Plane) MutateOrder(n NibbleOrder) bool {
+	return rcv._tab.MutateByte(rcv._tab.Pos+flatbuffers.UOffsetT(58), byte(n))
+}
+
+func CreatePlane(builder *flatbuffers.Builder, offset uint64, bytes uint64, padBits uint64, recordElements uint64, recordBytes uint64, block_first uint32, block_count uint32, digits_first uint32, digits_count uint32, role PlaneRole, element ElementFormat, order NibbleOrder) flatbuffers.UOffsetT {
+	builder.Prep(8, 64)
+	builder.Pad(5)
+	builder.PrependByte(byte(order))
+	builder.PrependByte(byte(element))
+	builder.PrependByte(byte(role))
+	builder.Prep(4, 8)
+	builder.PrependUint32(digits_count)
+	builder.PrependUint32(digits_first)
+	builder.Prep(4, 8)
+	builder.PrependUint32(block_count)
+	builder.PrependUint32(block_first)
+	builder.PrependUint64(recordBytes)
+	builder.PrependUint64(recordElements)
+	builder.PrependUint64(padBits)
+	builder.PrependUint64(bytes)
+	builder.PrependUint64(offset)
 	return builder.Offset()
 }
 type PlacedAxis struct {
@@ -714,21 +572,7 @@ func CreatePlacedAxis(builder *flatbuffers.Builder, begin uint64, size uint64, s
 	return builder.Offset()
 }
 type Placement struct {
-	_tab flatbuffers.Table
-}
-
-func GetRootAsPlacement(buf []byte, offset flatbuffers.UOffsetT) *Placement {
-	n := flatbuffers.GetUOffsetT(buf[offset:])
-	x := &Placement{}
-	x.Init(buf, n+offset)
-	return x
-}
-
-func GetSizePrefixedRootAsPlacement(buf []byte, offset flatbuffers.UOffsetT) *Placement {
-	n := flatbuffers.GetUOffsetT(buf[offset+flatbuffers.SizeUint32:])
-	x := &Placement{}
-	x.Init(buf, n+offset+flatbuffers.SizeUint32)
-	return x
+	_tab flatbuffers.Struct
 }
 
 func (rcv *Placement) Init(buf []byte, i flatbuffers.UOffsetT) {
@@ -737,129 +581,52 @@ func (rcv *Placement) Init(buf []byte, i flatbuffers.UOffsetT) {
 }
 
 func (rcv *Placement) Table() flatbuffers.Table {
-	return rcv._tab
-}
-
-func (rcv *Placement) Facts(obj *PlacementFacts) *PlacementFacts {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(4))
-	if o != 0 {
-		x := o + rcv._tab.Pos
-		if obj == nil {
-			obj = new(PlacementFacts)
-		}
-		obj.Init(rcv._tab.Bytes, x)
-		return obj
-	}
-	return nil
-}
-
-func (rcv *Placement) From(obj *PlacedAxis, j int) bool {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(6))
-	if o != 0 {
-		x := rcv._tab.Vector(o)
-		x += flatbuffers.UOffsetT(j) * 32
-		obj.Init(rcv._tab.Bytes, x)
-		return true
-	}
-	return false
-}
-
-func (rcv *Placement) FromLength() int {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(6))
-	if o != 0 {
-		return rcv._tab.VectorLen(o)
-	}
-	return 0
-}
-
-func (rcv *Placement) To(j int) uint64 {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(8))
-	if o != 0 {
-		a := rcv._tab.Vector(o)
-		return rcv._tab.GetUint64(a + flatbuffers.UOffsetT(j*8))
-	}
-	return 0
-}
-
-func (rcv *Placement) ToLength() int {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(8))
-	if o != 0 {
-		return rcv._tab.VectorLen(o)
-	}
-	return 0
-}
-
-func (rcv *Placement) MutateTo(j int, n uint64) bool {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(8))
-	if o != 0 {
-		a := rcv._tab.Vector(o)
-		return rcv._tab.MutateUint64(a+flatbuffers.UOffsetT(j*8), n)
-	}
-	return false
-}
-
-func PlacementStart(builder *flatbuffers.Builder) {
-	builder.StartObject(3)
-}
-func PlacementAddFacts(builder *flatbuffers.Builder, facts flatbuffers.UOffsetT) {
-	builder.PrependStructSlot(0, flatbuffers.UOffsetT(facts), 0)
-}
-func PlacementAddFrom(builder *flatbuffers.Builder, from flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(1, flatbuffers.UOffsetT(from), 0)
-}
-func PlacementStartFromVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
-	return builder.StartVector(32, numElems, 8)
-}
-func PlacementAddTo(builder *flatbuffers.Builder, to flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(2, flatbuffers.UOffsetT(to), 0)
-}
-func PlacementStartToVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
-	return builder.StartVector(8, numElems, 8)
-}
-func PlacementEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
-	return builder.EndObject()
-}
-type FillFacts struct {
-	_tab flatbuffers.Struct
-}
-
-func (rcv *FillFacts) Init(buf []byte, i flatbuffers.UOffsetT) {
-	rcv._tab.Bytes = buf
-	rcv._tab.Pos = i
-}
-
-func (rcv *FillFacts) Table() flatbuffers.Table {
 	return rcv._tab.Table
 }
 
-func (rcv *FillFacts) Value() float64 {
+func (rcv *Placement) Scale() float64 {
 	return rcv._tab.GetFloat64(rcv._tab.Pos + flatbuffers.UOffsetT(0))
 }
-func (rcv *FillFacts) MutateValue(n float64) bool {
+func (rcv *Placement) MutateScale(n float64) bool {
 	return rcv._tab.MutateFloat64(rcv._tab.Pos+flatbuffers.UOffsetT(0), n)
 }
 
-func CreateFillFacts(builder *flatbuffers.Builder, value float64) flatbuffers.UOffsetT {
-	builder.Prep(8, 8)
-	builder.PrependFloat64(value)
+func (rcv *Placement) From(obj *Range) *Range {
+	if obj == nil {
+		obj = new(Range)
+	}
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+8)
+	return obj
+}
+func (rcv *Placement) To(obj *Range) *Range {
+	if obj == nil {
+		obj = new(Range)
+	}
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+16)
+	return obj
+}
+func (rcv *Placement) Parameter() uint32 {
+	return rcv._tab.GetUint32(rcv._tab.Pos + flatbuffers.UOffsetT(24))
+}
+func (rcv *Placement) MutateParameter(n uint32) bool {
+	return rcv._tab.MutateUint32(rcv._tab.Pos+flatbuffers.UOffsetT(24), n)
+}
+
+func CreatePlacement(builder *flatbuffers.Builder, scale float64, from_first uint32, from_count uint32, to_first uint32, to_count uint32, parameter uint32) flatbuffers.UOffsetT {
+	builder.Prep(8, 32)
+	builder.Pad(4)
+	builder.PrependUint32(parameter)
+	builder.Prep(4, 8)
+	builder.PrependUint32(to_count)
+	builder.PrependUint32(to_first)
+	builder.Prep(4, 8)
+	builder.PrependUint32(from_count)
+	builder.PrependUint32(from_first)
+	builder.PrependFloat64(scale)
 	return builder.Offset()
 }
 type Fill struct {
-	_tab flatbuffers.Table
-}
-
-func GetRootAsFill(buf []byte, offset flatbuffers.UOffsetT) *Fill {
-	n := flatbuffers.GetUOffsetT(buf[offset:])
-	x := &Fill{}
-	x.Init(buf, n+offset)
-	return x
-}
-
-func GetSizePrefixedRootAsFill(buf []byte, offset flatbuffers.UOffsetT) *Fill {
-	n := flatbuffers.GetUOffsetT(buf[offset+flatbuffers.SizeUint32:])
-	x := &Fill{}
-	x.Init(buf, n+offset+flatbuffers.SizeUint32)
-	return x
+	_tab flatbuffers.Struct
 }
 
 func (rcv *Fill) Init(buf []byte, i flatbuffers.UOffsetT) {
@@ -868,94 +635,41 @@ func (rcv *Fill) Init(buf []byte, i flatbuffers.UOffsetT) {
 }
 
 func (rcv *Fill) Table() flatbuffers.Table {
-	return rcv._tab
+	return rcv._tab.Table
 }
 
-func (rcv *Fill) Facts(obj *FillFacts) *FillFacts {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(4))
-	if o != 0 {
-		x := o + rcv._tab.Pos
-		if obj == nil {
-			obj = new(FillFacts)
-		}
-		obj.Init(rcv._tab.Bytes, x)
-		return obj
+func (rcv *Fill) Value() float64 {
+	return rcv._tab.GetFloat64(rcv._tab.Pos + flatbuffers.UOffsetT(0))
+}
+func (rcv *Fill) MutateValue(n float64) bool {
+	return rcv._tab.MutateFloat64(rcv._tab.Pos+flatbuffers.UOffsetT(0), n)
+}
+
+func (rcv *Fill) Begin(obj *Range) *Range {
+	if obj == nil {
+		obj = new(Range)
 	}
-	return nil
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+8)
+	return obj
 }
-
-func (rcv *Fill) Begin(j int) uint64 {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(6))
-	if o != 0 {
-		a := rcv._tab.Vector(o)
-		return rcv._tab.GetUint64(a + flatbuffers.UOffsetT(j*8))
+func (rcv *Fill) Size(obj *Range) *Range {
+	if obj == nil {
+		obj = new(Range)
 	}
-	return 0
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+16)
+	return obj
 }
 
-func (rcv *Fill) BeginLength() int {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(6))
-	if o != 0 {
-		return rcv._tab.VectorLen(o)
-	}
-	return 0
-}
-
-func (rcv *Fill) MutateBegin(j int, n uint64) bool {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(6))
-	if o != 0 {
-		a := rcv._tab.Vector(o)
-		return rcv._tab.MutateUint64(a+flatbuffers.UOffsetT(j*8), n)
-	}
-	return false
-}
-
-func (rcv *Fill) Size(j int) uint64 {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(8))
-	if o != 0 {
-		a := rcv._tab.Vector(o)
-		return rcv._tab.GetUint64(a + flatbuffers.UOffsetT(j*8))
-	}
-	return 0
-}
-
-func (rcv *Fill) SizeLength() int {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(8))
-	if o != 0 {
-		return rcv._tab.VectorLen(o)
-	}
-	return 0
-}
-
-func (rcv *Fill) MutateSize(j int, n uint64) bool {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(8))
-	if o != 0 {
-		a := rcv._tab.Vector(o)
-		return rcv._tab.MutateUint64(a+flatbuffers.UOffsetT(j*8), n)
-	}
-	return false
-}
-
-func FillStart(builder *flatbuffers.Builder) {
-	builder.StartObject(3)
-}
-func FillAddFacts(builder *flatbuffers.Builder, facts flatbuffers.UOffsetT) {
-	builder.PrependStructSlot(0, flatbuffers.UOffsetT(facts), 0)
-}
-func FillAddBegin(builder *flatbuffers.Builder, begin flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(1, flatbuffers.UOffsetT(begin), 0)
-}
-func FillStartBeginVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
-	return builder.StartVector(8, numElems, 8)
-}
-func FillAddSize(builder *flatbuffers.Builder, size flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(2, flatbuffers.UOffsetT(size), 0)
-}
-func FillStartSizeVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
-	return builder.StartVector(8, numElems, 8)
-}
-func FillEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
-	return builder.EndObject()
+func CreateFill(builder *flatbuffers.Builder, value float64, begin_first uint32, begin_count uint32, size_first uint32, size_count uint32) flatbuffers.UOffsetT {
+	builder.Prep(8, 24)
+	builder.Prep(4, 8)
+	builder.PrependUint32(size_count)
+	builder.PrependUint32(size_first)
+	builder.Prep(4, 8)
+	builder.PrependUint32(begin_count)
+	builder.PrependUint32(begin_first)
+	builder.PrependFloat64(value)
+	return builder.Offset()
 }
 type Statistics struct {
 	_tab flatbuffers.Struct
@@ -1046,72 +760,78 @@ func CreateStatistics(builder *flatbuffers.Builder, elements uint64, inexact uin
 	builder.PrependUint64(elements)
 	return builder.Offset()
 }
-type OperandFacts struct {
+type Segment struct {
 	_tab flatbuffers.Struct
 }
 
-func (rcv *OperandFacts) Init(buf []byte, i flatbuffers.UOffsetT) {
+func (rcv *Segment) Init(buf []byte, i flatbuffers.UOffsetT) {
 	rcv._tab.Bytes = buf
 	rcv._tab.Pos = i
 }
 
-func (rcv *OperandFacts) Table() flatbuffers.Table {
+func (rcv *Segment) Table() flatbuffers.Table {
 	return rcv._tab.Table
 }
 
-func (rcv *OperandFacts) Segment() uint32 {
-	return rcv._tab.GetUint32(rcv._tab.Pos + flatbuffers.UOffsetT(0))
+func (rcv *Segment) Name(obj *Text) *Text {
+	if obj == nil {
+		obj = new(Text)
+	}
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+0)
+	return obj
 }
-func (rcv *OperandFacts) MutateSegment(n uint32) bool {
-	return rcv._tab.MutateUint32(rcv._tab.Pos+flatbuffers.UOffsetT(0), n)
-}
-
-func (rcv *OperandFacts) Encoding() Encoding {
-	return Encoding(rcv._tab.GetByte(rcv._tab.Pos + flatbuffers.UOffsetT(4)))
-}
-func (rcv *OperandFacts) MutateEncoding(n Encoding) bool {
-	return rcv._tab.MutateByte(rcv._tab.Pos+flatbuffers.UOffsetT(4), byte(n))
-}
-
-func (rcv *OperandFacts) Offset() uint64 {
+func (rcv *Segment) Offset() uint64 {
 	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(8))
 }
-func (rcv *OperandFacts) MutateOffset(n uint64) bool {
+func (rcv *Segment) MutateOffset(n uint64) bool {
 	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(8), n)
 }
 
-func (rcv *OperandFacts) Bytes() uint64 {
+func (rcv *Segment) Bytes() uint64 {
 	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(16))
 }
-func (rcv *OperandFacts) MutateBytes(n uint64) bool {
+func (rcv *Segment) MutateBytes(n uint64) bool {
 	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(16), n)
 }
 
-func CreateOperandFacts(builder *flatbuffers.Builder, segment uint32, encoding Encoding, offset uint64, bytes uint64) flatbuffers.UOffsetT {
-	builder.Prep(8, 24)
+func (rcv *Segment) Digest(obj *Digest) *Digest {
+	if obj == nil {
+		obj = new(Digest)
+	}
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+24)
+	return obj
+}
+func (rcv *Segment) MemoryGroup() int32 {
+	return rcv._tab.GetInt32(rcv._tab.Pos + flatbuffers.UOffsetT(40))
+}
+func (rcv *Segment) MutateMemoryGroup(n int32) bool {
+	return rcv._tab.MutateInt32(rcv._tab.Pos+flatbuffers.UOffsetT(40), n)
+}
+
+func (rcv *Segment) Kind() SegmentKind {
+	return SegmentKind(rcv._tab.GetByte(rcv._tab.Pos + flatbuffers.UOffsetT(44)))
+}
+func (rcv *Segment) MutateKind(n SegmentKind) bool {
+	return rcv._tab.MutateByte(rcv._tab.Pos+flatbuffers.UOffsetT(44), byte(n))
+}
+
+func CreateSegment(builder *flatbuffers.Builder, name_at uint32, name_bytes uint32, offset uint64, bytes uint64, digest_lo uint64, digest_hi uint64, memoryGroup int32, kind SegmentKind) flatbuffers.UOffsetT {
+	builder.Prep(8, 48)
+	builder.Pad(3)
+	builder.PrependByte(byte(kind))
+	builder.PrependInt32(memoryGroup)
+	builder.Prep(8, 16)
+	builder.PrependUint64(digest_hi)
+	builder.PrependUint64(digest_lo)
 	builder.PrependUint64(bytes)
 	builder.PrependUint64(offset)
-	builder.Pad(3)
-	builder.PrependByte(byte(encoding))
-	builder.PrependUint32(segment)
+	builder.Prep(4, 8)
+	builder.PrependUint32(name_bytes)
+	builder.PrependUint32(name_at)
 	return builder.Offset()
 }
 type Operand struct {
-	_tab flatbuffers.Table
-}
-
-func GetRootAsOperand(buf []byte, offset flatbuffers.UOffsetT) *Operand {
-	n := flatbuffers.GetUOffsetT(buf[offset:])
-	x := &Operand{}
-	x.Init(buf, n+offset)
-	return x
-}
-
-func GetSizePrefixedRootAsOperand(buf []byte, offset flatbuffers.UOffsetT) *Operand {
-	n := flatbuffers.GetUOffsetT(buf[offset+flatbuffers.SizeUint32:])
-	x := &Operand{}
-	x.Init(buf, n+offset+flatbuffers.SizeUint32)
-	return x
+	_tab flatbuffers.Struct
 }
 
 func (rcv *Operand) Init(buf []byte, i flatbuffers.UOffsetT) {
@@ -1120,177 +840,116 @@ func (rcv *Operand) Init(buf []byte, i flatbuffers.UOffsetT) {
 }
 
 func (rcv *Operand) Table() flatbuffers.Table {
-	return rcv._tab
+	return rcv._tab.Table
 }
 
-func (rcv *Operand) Name() []byte {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(4))
-	if o != 0 {
-		return rcv._tab.ByteVector(o + rcv._tab.Pos)
+func (rcv *Operand) Name(obj *Text) *Text {
+	if obj == nil {
+		obj = new(Text)
 	}
-	return nil
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+0)
+	return obj
+}
+func (rcv *Operand) Axes(obj *Range) *Range {
+	if obj == nil {
+		obj = new(Range)
+	}
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+8)
+	return obj
+}
+func (rcv *Operand) Planes(obj *Range) *Range {
+	if obj == nil {
+		obj = new(Range)
+	}
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+16)
+	return obj
+}
+func (rcv *Operand) Placements(obj *Range) *Range {
+	if obj == nil {
+		obj = new(Range)
+	}
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+24)
+	return obj
+}
+func (rcv *Operand) Fills(obj *Range) *Range {
+	if obj == nil {
+		obj = new(Range)
+	}
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+32)
+	return obj
+}
+func (rcv *Operand) Offset() uint64 {
+	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(40))
+}
+func (rcv *Operand) MutateOffset(n uint64) bool {
+	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(40), n)
 }
 
-func (rcv *Operand) Facts(obj *OperandFacts) *OperandFacts {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(6))
-	if o != 0 {
-		x := o + rcv._tab.Pos
-		if obj == nil {
-			obj = new(OperandFacts)
-		}
-		obj.Init(rcv._tab.Bytes, x)
-		return obj
-	}
-	return nil
+func (rcv *Operand) Bytes() uint64 {
+	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(48))
+}
+func (rcv *Operand) MutateBytes(n uint64) bool {
+	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(48), n)
 }
 
-func (rcv *Operand) Axes(obj *Axis, j int) bool {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(8))
-	if o != 0 {
-		x := rcv._tab.Vector(o)
-		x += flatbuffers.UOffsetT(j) * 24
-		obj.Init(rcv._tab.Bytes, x)
-		return true
-	}
-	return false
+func (rcv *Operand) Segment() uint32 {
+	return rcv._tab.GetUint32(rcv._tab.Pos + flatbuffers.UOffsetT(56))
+}
+func (rcv *Operand) MutateSegment(n uint32) bool {
+	return rcv._tab.MutateUint32(rcv._tab.Pos+flatbuffers.UOffsetT(56), n)
 }
 
-func (rcv *Operand) AxesLength() int {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(8))
-	if o != 0 {
-		return rcv._tab.VectorLen(o)
-	}
-	return 0
+func (rcv *Operand) Encoding() Encoding {
+	return Encoding(rcv._tab.GetByte(rcv._tab.Pos + flatbuffers.UOffsetT(60)))
 }
-
-func (rcv *Operand) Planes(obj *Plane, j int) bool {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(10))
-	if o != 0 {
-		x := rcv._tab.Vector(o)
-		x += flatbuffers.UOffsetT(j) * 4
-		x = rcv._tab.Indirect(x)
-		obj.Init(rcv._tab.Bytes, x)
-		return true
-	}
-	return false
-}
-
-func (rcv *Operand) PlanesLength() int {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(10))
-	if o != 0 {
-		return rcv._tab.VectorLen(o)
-	}
-	return 0
-}
-
-func (rcv *Operand) Placements(obj *Placement, j int) bool {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(12))
-	if o != 0 {
-		x := rcv._tab.Vector(o)
-		x += flatbuffers.UOffsetT(j) * 4
-		x = rcv._tab.Indirect(x)
-		obj.Init(rcv._tab.Bytes, x)
-		return true
-	}
-	return false
-}
-
-func (rcv *Operand) PlacementsLength() int {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(12))
-	if o != 0 {
-		return rcv._tab.VectorLen(o)
-	}
-	return 0
-}
-
-func (rcv *Operand) Fills(obj *Fill, j int) bool {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(14))
-	if o != 0 {
-		x := rcv._tab.Vector(o)
-		x += flatbuffers.UOffsetT(j) * 4
-		x = rcv._tab.Indirect(x)
-		obj.Init(rcv._tab.Bytes, x)
-		return true
-	}
-	return false
-}
-
-func (rcv *Operand) FillsLength() int {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(14))
-	if o != 0 {
-		return rcv._tab.VectorLen(o)
-	}
-	return 0
+func (rcv *Operand) MutateEncoding(n Encoding) bool {
+	return rcv._tab.MutateByte(rcv._tab.Pos+flatbuffers.UOffsetT(60), byte(n))
 }
 
 func (rcv *Operand) Statistics(obj *Statistics) *Statistics {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(16))
-	if o != 0 {
-		x := o + rcv._tab.Pos
-		if obj == nil {
-			obj = new(Statistics)
-		}
-		obj.Init(rcv._tab.Bytes, x)
-		return obj
+	if obj == nil {
+		obj = new(Statistics)
 	}
-	return nil
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+64)
+	return obj
 }
 
-func OperandStart(builder *flatbuffers.Builder) {
-	builder.StartObject(7)
-}
-func OperandAddName(builder *flatbuffers.Builder, name flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(0, flatbuffers.UOffsetT(name), 0)
-}
-func OperandAddFacts(builder *flatbuffers.Builder, facts flatbuffers.UOffsetT) {
-	builder.PrependStructSlot(1, flatbuffers.UOffsetT(facts), 0)
-}
-func OperandAddAxes(builder *flatbuffers.Builder, axes flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(2, flatbuffers.UOffsetT(axes), 0)
-}
-func OperandStartAxesVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
-	return builder.StartVector(24, numElems, 8)
-}
-func OperandAddPlanes(builder *flatbuffers.Builder, planes flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(3, flatbuffers.UOffsetT(planes), 0)
-}
-func OperandStartPlanesVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
-	return builder.StartVector(4, numElems, 4)
-}
-func OperandAddPlacements(builder *flatbuffers.Builder, placements flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(4, flatbuffers.UOffsetT(placements), 0)
-}
-func OperandStartPlacementsVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
-	return builder.StartVector(4, numElems, 4)
-}
-func OperandAddFills(builder *flatbuffers.Builder, fills flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(5, flatbuffers.UOffsetT(fills), 0)
-}
-func OperandStartFillsVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
-	return builder.StartVector(4, numElems, 4)
-}
-func OperandAddStatistics(builder *flatbuffers.Builder, statistics flatbuffers.UOffsetT) {
-	builder.PrependStructSlot(6, flatbuffers.UOffsetT(statistics), 0)
-}
-func OperandEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
-	return builder.EndObject()
+func CreateOperand(builder *flatbuffers.Builder, name_at uint32, name_bytes uint32, axes_first uint32, axes_count uint32, planes_first uint32, planes_count uint32, placements_first uint32, placements_count uint32, fills_first uint32, fills_count uint32, offset uint64, bytes uint64, segment uint32, encoding Encoding, statistics_elements uint64, statistics_inexact uint64, statistics_underflowed uint64, statistics_nonFinite uint64, statistics_maxAbsError float64, statistics_maxAbsValue float64, statistics_sumXx float64, statistics_sumXd float64, statistics_sumDd float64) flatbuffers.UOffsetT {
+	builder.Prep(8, 136)
+	builder.Prep(8, 72)
+	builder.PrependFloat64(statistics_sumDd)
+	builder.PrependFloat64(statistics_sumXd)
+	builder.PrependFloat64(statistics_sumXx)
+	builder.PrependFloat64(statistics_maxAbsValue)
+	builder.PrependFloat64(statistics_maxAbsError)
+	builder.PrependUint64(statistics_nonFinite)
+	builder.PrependUint64(statistics_underflowed)
+	builder.PrependUint64(statistics_inexact)
+	builder.PrependUint64(statistics_elements)
+	builder.Pad(3)
+	builder.PrependByte(byte(encoding))
+	builder.PrependUint32(segment)
+	builder.PrependUint64(bytes)
+	builder.PrependUint64(offset)
+	builder.Prep(4, 8)
+	builder.PrependUint32(fills_count)
+	builder.PrependUint32(fills_first)
+	builder.Prep(4, 8)
+	builder.PrependUint32(placements_count)
+	builder.PrependUint32(placements_first)
+	builder.Prep(4, 8)
+	builder.PrependUint32(planes_count)
+	builder.PrependUint32(planes_first)
+	builder.Prep(4, 8)
+	builder.PrependUint32(axes_count)
+	builder.PrependUint32(axes_first)
+	builder.Prep(4, 8)
+	builder.PrependUint32(name_bytes)
+	builder.PrependUint32(name_at)
+	return builder.Offset()
 }
 type Parameter struct {
-	_tab flatbuffers.Table
-}
-
-func GetRootAsParameter(buf []byte, offset flatbuffers.UOffsetT) *Parameter {
-	n := flatbuffers.GetUOffsetT(buf[offset:])
-	x := &Parameter{}
-	x.Init(buf, n+offset)
-	return x
-}
-
-func GetSizePrefixedRootAsParameter(buf []byte, offset flatbuffers.UOffsetT) *Parameter {
-	n := flatbuffers.GetUOffsetT(buf[offset+flatbuffers.SizeUint32:])
-	x := &Parameter{}
-	x.Init(buf, n+offset+flatbuffers.SizeUint32)
-	return x
+	_tab flatbuffers.Struct
 }
 
 func (rcv *Parameter) Init(buf []byte, i flatbuffers.UOffsetT) {
@@ -1299,127 +958,46 @@ func (rcv *Parameter) Init(buf []byte, i flatbuffers.UOffsetT) {
 }
 
 func (rcv *Parameter) Table() flatbuffers.Table {
-	return rcv._tab
-}
-
-func (rcv *Parameter) Name() []byte {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(4))
-	if o != 0 {
-		return rcv._tab.ByteVector(o + rcv._tab.Pos)
-	}
-	return nil
-}
-
-func (rcv *Parameter) Axes() []byte {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(6))
-	if o != 0 {
-		return rcv._tab.ByteVector(o + rcv._tab.Pos)
-	}
-	return nil
-}
-
-func (rcv *Parameter) Shape(j int) uint64 {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(8))
-	if o != 0 {
-		a := rcv._tab.Vector(o)
-		return rcv._tab.GetUint64(a + flatbuffers.UOffsetT(j*8))
-	}
-	return 0
-}
-
-func (rcv *Parameter) ShapeLength() int {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(8))
-	if o != 0 {
-		return rcv._tab.VectorLen(o)
-	}
-	return 0
-}
-
-func (rcv *Parameter) MutateShape(j int, n uint64) bool {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(8))
-	if o != 0 {
-		a := rcv._tab.Vector(o)
-		return rcv._tab.MutateUint64(a+flatbuffers.UOffsetT(j*8), n)
-	}
-	return false
-}
-
-func ParameterStart(builder *flatbuffers.Builder) {
-	builder.StartObject(3)
-}
-func ParameterAddName(builder *flatbuffers.Builder, name flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(0, flatbuffers.UOffsetT(name), 0)
-}
-func ParameterAddAxes(builder *flatbuffers.Builder, axes flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(1, flatbuffers.UOffsetT(axes), 0)
-}
-func ParameterAddShape(builder *flatbuffers.Builder, shape flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(2, flatbuffers.UOffsetT(shape), 0)
-}
-func ParameterStartShapeVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
-	return builder.StartVector(8, numElems, 8)
-}
-func ParameterEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
-	return builder.EndObject()
-}
-type AttributeFacts struct {
-	_tab flatbuffers.Struct
-}
-
-func (rcv *AttributeFacts) Init(buf []byte, i flatbuffers.UOffsetT) {
-	rcv._tab.Bytes = buf
-	rcv._tab.Pos = i
-}
-
-func (rcv *AttributeFacts) Table() flatbuffers.Table {
 	return rcv._tab.Table
 }
 
-func (rcv *AttributeFacts) Integer() int64 {
-	return rcv._tab.GetInt64(rcv._tab.Pos + flatbuffers.UOffsetT(0))
+func (rcv *Parameter) Name(obj *Text) *Text {
+	if obj == nil {
+		obj = new(Text)
+	}
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+0)
+	return obj
 }
-func (rcv *AttributeFacts) MutateInteger(n int64) bool {
-	return rcv._tab.MutateInt64(rcv._tab.Pos+flatbuffers.UOffsetT(0), n)
+func (rcv *Parameter) Axes(obj *Text) *Text {
+	if obj == nil {
+		obj = new(Text)
+	}
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+8)
+	return obj
+}
+func (rcv *Parameter) Shape(obj *Range) *Range {
+	if obj == nil {
+		obj = new(Range)
+	}
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+16)
+	return obj
 }
 
-func (rcv *AttributeFacts) Real() float64 {
-	return rcv._tab.GetFloat64(rcv._tab.Pos + flatbuffers.UOffsetT(8))
-}
-func (rcv *AttributeFacts) MutateReal(n float64) bool {
-	return rcv._tab.MutateFloat64(rcv._tab.Pos+flatbuffers.UOffsetT(8), n)
-}
-
-func (rcv *AttributeFacts) Kind() AttributeKind {
-	return AttributeKind(rcv._tab.GetByte(rcv._tab.Pos + flatbuffers.UOffsetT(16)))
-}
-func (rcv *AttributeFacts) MutateKind(n AttributeKind) bool {
-	return rcv._tab.MutateByte(rcv._tab.Pos+flatbuffers.UOffsetT(16), byte(n))
-}
-
-func CreateAttributeFacts(builder *flatbuffers.Builder, integer int64, real float64, kind AttributeKind) flatbuffers.UOffsetT {
-	builder.Prep(8, 24)
-	builder.Pad(7)
-	builder.PrependByte(byte(kind))
-	builder.PrependFloat64(real)
-	builder.PrependInt64(integer)
+func CreateParameter(builder *flatbuffers.Builder, name_at uint32, name_bytes uint32, axes_at uint32, axes_bytes uint32, shape_first uint32, shape_count uint32) flatbuffers.UOffsetT {
+	builder.Prep(4, 24)
+	builder.Prep(4, 8)
+	builder.PrependUint32(shape_count)
+	builder.PrependUint32(shape_first)
+	builder.Prep(4, 8)
+	builder.PrependUint32(axes_bytes)
+	builder.PrependUint32(axes_at)
+	builder.Prep(4, 8)
+	builder.PrependUint32(name_bytes)
+	builder.PrependUint32(name_at)
 	return builder.Offset()
 }
 type Attribute struct {
-	_tab flatbuffers.Table
-}
-
-func GetRootAsAttribute(buf []byte, offset flatbuffers.UOffsetT) *Attribute {
-	n := flatbuffers.GetUOffsetT(buf[offset:])
-	x := &Attribute{}
-	x.Init(buf, n+offset)
-	return x
-}
-
-func GetSizePrefixedRootAsAttribute(buf []byte, offset flatbuffers.UOffsetT) *Attribute {
-	n := flatbuffers.GetUOffsetT(buf[offset+flatbuffers.SizeUint32:])
-	x := &Attribute{}
-	x.Init(buf, n+offset+flatbuffers.SizeUint32)
-	return x
+	_tab flatbuffers.Struct
 }
 
 func (rcv *Attribute) Init(buf []byte, i flatbuffers.UOffsetT) {
@@ -1428,122 +1006,57 @@ func (rcv *Attribute) Init(buf []byte, i flatbuffers.UOffsetT) {
 }
 
 func (rcv *Attribute) Table() flatbuffers.Table {
-	return rcv._tab
+	return rcv._tab.Table
 }
 
-func (rcv *Attribute) Name() []byte {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(4))
-	if o != 0 {
-		return rcv._tab.ByteVector(o + rcv._tab.Pos)
+func (rcv *Attribute) Name(obj *Text) *Text {
+	if obj == nil {
+		obj = new(Text)
 	}
-	return nil
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+0)
+	return obj
 }
-
-func (rcv *Attribute) Facts(obj *AttributeFacts) *AttributeFacts {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(6))
-	if o != 0 {
-		x := o + rcv._tab.Pos
-		if obj == nil {
-			obj = new(AttributeFacts)
-		}
-		obj.Init(rcv._tab.Bytes, x)
-		return obj
+func (rcv *Attribute) Text(obj *Text) *Text {
+	if obj == nil {
+		obj = new(Text)
 	}
-	return nil
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+8)
+	return obj
+}
+func (rcv *Attribute) Integer() int64 {
+	return rcv._tab.GetInt64(rcv._tab.Pos + flatbuffers.UOffsetT(16))
+}
+func (rcv *Attribute) MutateInteger(n int64) bool {
+	return rcv._tab.MutateInt64(rcv._tab.Pos+flatbuffers.UOffsetT(16), n)
 }
 
-func (rcv *Attribute) Text() []byte {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(8))
-	if o != 0 {
-		return rcv._tab.ByteVector(o + rcv._tab.Pos)
-	}
-	return nil
+func (rcv *Attribute) Real() float64 {
+	return rcv._tab.GetFloat64(rcv._tab.Pos + flatbuffers.UOffsetT(24))
+}
+func (rcv *Attribute) MutateReal(n float64) bool {
+	return rcv._tab.MutateFloat64(rcv._tab.Pos+flatbuffers.UOffsetT(24), n)
 }
 
-func AttributeStart(builder *flatbuffers.Builder) {
-	builder.StartObject(3)
+func (rcv *Attribute) Kind() AttributeKind {
+	return AttributeKind(rcv._tab.GetByte(rcv._tab.Pos + flatbuffers.UOffsetT(32)))
 }
-func AttributeAddName(builder *flatbuffers.Builder, name flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(0, flatbuffers.UOffsetT(name), 0)
-}
-func AttributeAddFacts(builder *flatbuffers.Builder, facts flatbuffers.UOffsetT) {
-	builder.PrependStructSlot(1, flatbuffers.UOffsetT(facts), 0)
-}
-func AttributeAddText(builder *flatbuffers.Builder, text flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(2, flatbuffers.UOffsetT(text), 0)
-}
-func AttributeEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
-	return builder.EndObject()
-}
-type Model struct {
-	_tab flatbuffers.Table
+func (rcv *Attribute) MutateKind(n AttributeKind) bool {
+	return rcv._tab.MutateByte(rcv._tab.Pos+flatbuffers.UOffsetT(32), byte(n))
 }
 
-func GetRootAsModel(buf []byte, offset flatbuffers.UOffsetT) *Model {
-	n := flatbuffers.GetUOffsetT(buf[offset:])
-	x := &Model{}
-	x.Init(buf, n+offset)
-	return x
-}
-
-func GetSizePrefixedRootAsModel(buf []byte, offset flatbuffers.UOffsetT) *Model {
-	n := flatbuffers.GetUOffsetT(buf[offset+flatbuffers.SizeUint32:])
-	x := &Model{}
-	x.Init(buf, n+offset+flatbuffers.SizeUint32)
-	return x
-}
-
-func (rcv *Model) Init(buf []byte, i flatbuffers.UOffsetT) {
-	rcv._tab.Bytes = buf
-	rcv._tab.Pos = i
-}
-
-func (rcv *Model) Table() flatbuffers.Table {
-	return rcv._tab
-}
-
-func (rcv *Model) Family() []byte {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(4))
-	if o != 0 {
-		return rcv._tab.ByteVector(o + rcv._tab.Pos)
-	}
-	return nil
-}
-
-func (rcv *Model) Attributes(obj *Attribute, j int) bool {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(6))
-	if o != 0 {
-		x := rcv._tab.Vector(o)
-		x += flatbuffers.UOffsetT(j) * 4
-		x = rcv._tab.Indirect(x)
-		obj.Init(rcv._tab.Bytes, x)
-		return true
-	}
-	return false
-}
-
-func (rcv *Model) AttributesLength() int {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(6))
-	if o != 0 {
-		return rcv._tab.VectorLen(o)
-	}
-	return 0
-}
-
-func ModelStart(builder *flatbuffers.Builder) {
-	builder.StartObject(2)
-}
-func ModelAddFamily(builder *flatbuffers.Builder, family flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(0, flatbuffers.UOffsetT(family), 0)
-}
-func ModelAddAttributes(builder *flatbuffers.Builder, attributes flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(1, flatbuffers.UOffsetT(attributes), 0)
-}
-func ModelStartAttributesVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
-	return builder.StartVector(4, numElems, 4)
-}
-func ModelEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
-	return builder.EndObject()
+func CreateAttribute(builder *flatbuffers.Builder, name_at uint32, name_bytes uint32, text_at uint32, text_bytes uint32, integer int64, real float64, kind AttributeKind) flatbuffers.UOffsetT {
+	builder.Prep(8, 40)
+	builder.Pad(7)
+	builder.PrependByte(byte(kind))
+	builder.PrependFloat64(real)
+	builder.PrependInt64(integer)
+	builder.Prep(4, 8)
+	builder.PrependUint32(text_bytes)
+	builder.PrependUint32(text_at)
+	builder.Prep(4, 8)
+	builder.PrependUint32(name_bytes)
+	builder.PrependUint32(name_at)
+	return builder.Offset()
 }
 type Note struct {
 	_tab flatbuffers.Struct
@@ -1558,103 +1071,37 @@ func (rcv *Note) Table() flatbuffers.Table {
 	return rcv._tab.Table
 }
 
-func (rcv *Note) Kind() NoteKind {
-	return NoteKind(rcv._tab.GetByte(rcv._tab.Pos + flatbuffers.UOffsetT(0)))
-}
-func (rcv *Note) MutateKind(n NoteKind) bool {
-	return rcv._tab.MutateByte(rcv._tab.Pos+flatbuffers.UOffsetT(0), byte(n))
-}
-
 func (rcv *Note) Parameter() uint32 {
-	return rcv._tab.GetUint32(rcv._tab.Pos + flatbuffers.UOffsetT(4))
+	return rcv._tab.GetUint32(rcv._tab.Pos + flatbuffers.UOffsetT(0))
 }
 func (rcv *Note) MutateParameter(n uint32) bool {
-	return rcv._tab.MutateUint32(rcv._tab.Pos+flatbuffers.UOffsetT(4), n)
+	return rcv._tab.MutateUint32(rcv._tab.Pos+flatbuffers.UOffsetT(0), n)
 }
 
 func (rcv *Note) Operand() uint32 {
-	return rcv._tab.GetUint32(rcv._tab.Pos + flatbuffers.UOffsetT(8))
+	return rcv._tab.GetUint32(rcv._tab.Pos + flatbuffers.UOffsetT(4))
 }
 func (rcv *Note) MutateOperand(n uint32) bool {
-	return rcv._tab.MutateUint32(rcv._tab.Pos+flatbuffers.UOffsetT(8), n)
+	return rcv._tab.MutateUint32(rcv._tab.Pos+flatbuffers.UOffsetT(4), n)
 }
 
-func CreateNote(builder *flatbuffers.Builder, kind NoteKind, parameter uint32, operand uint32) flatbuffers.UOffsetT {
+func (rcv *Note) Kind() NoteKind {
+	return NoteKind(rcv._tab.GetByte(rcv._tab.Pos + flatbuffers.UOffsetT(8)))
+}
+func (rcv *Note) MutateKind(n NoteKind) bool {
+	return rcv._tab.MutateByte(rcv._tab.Pos+flatbuffers.UOffsetT(8), byte(n))
+}
+
+func CreateNote(builder *flatbuffers.Builder, parameter uint32, operand uint32, kind NoteKind) flatbuffers.UOffsetT {
 	builder.Prep(4, 12)
-	builder.PrependUint32(operand)
-	builder.PrependUint32(parameter)
 	builder.Pad(3)
 	builder.PrependByte(byte(kind))
-	return builder.Offset()
-}
-type XclbinFacts struct {
-	_tab flatbuffers.Struct
-}
-
-func (rcv *XclbinFacts) Init(buf []byte, i flatbuffers.UOffsetT) {
-	rcv._tab.Bytes = buf
-	rcv._tab.Pos = i
-}
-
-func (rcv *XclbinFacts) Table() flatbuffers.Table {
-	return rcv._tab.Table
-}
-
-func (rcv *XclbinFacts) UuidLo() uint64 {
-	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(0))
-}
-func (rcv *XclbinFacts) MutateUuidLo(n uint64) bool {
-	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(0), n)
-}
-
-func (rcv *XclbinFacts) UuidHi() uint64 {
-	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(8))
-}
-func (rcv *XclbinFacts) MutateUuidHi(n uint64) bool {
-	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(8), n)
-}
-
-func (rcv *XclbinFacts) Bytes() uint64 {
-	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(16))
-}
-func (rcv *XclbinFacts) MutateBytes(n uint64) bool {
-	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(16), n)
-}
-
-func (rcv *XclbinFacts) Digest(obj *Digest) *Digest {
-	if obj == nil {
-		obj = new(Digest)
-	}
-	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+24)
-	return obj
-}
-
-func CreateXclbinFacts(builder *flatbuffers.Builder, uuidLo uint64, uuidHi uint64, bytes uint64, digest_lo uint64, digest_hi uint64) flatbuffers.UOffsetT {
-	builder.Prep(8, 40)
-	builder.Prep(8, 16)
-	builder.PrependUint64(digest_hi)
-	builder.PrependUint64(digest_lo)
-	builder.PrependUint64(bytes)
-	builder.PrependUint64(uuidHi)
-	builder.PrependUint64(uuidLo)
+	builder.PrependUint32(operand)
+	builder.PrependUint32(parameter)
 	return builder.Offset()
 }
 type Xclbin struct {
-	_tab flatbuffers.Table
-}
-
-func GetRootAsXclbin(buf []byte, offset flatbuffers.UOffsetT) *Xclbin {
-	n := flatbuffers.GetUOffsetT(buf[offset:])
-	x := &Xclbin{}
-	x.Init(buf, n+offset)
-	return x
-}
-
-func GetSizePrefixedRootAsXclbin(buf []byte, offset flatbuffers.UOffsetT) *Xclbin {
-	n := flatbuffers.GetUOffsetT(buf[offset+flatbuffers.SizeUint32:])
-	x := &Xclbin{}
-	x.Init(buf, n+offset+flatbuffers.SizeUint32)
-	return x
+	_tab flatbuffers.Struct
 }
 
 func (rcv *Xclbin) Init(buf []byte, i flatbuffers.UOffsetT) {
@@ -1663,267 +1110,60 @@ func (rcv *Xclbin) Init(buf []byte, i flatbuffers.UOffsetT) {
 }
 
 func (rcv *Xclbin) Table() flatbuffers.Table {
-	return rcv._tab
-}
-
-func (rcv *Xclbin) Name() []byte {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(4))
-	if o != 0 {
-		return rcv._tab.ByteVector(o + rcv._tab.Pos)
-	}
-	return nil
-}
-
-func (rcv *Xclbin) Facts(obj *XclbinFacts) *XclbinFacts {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(6))
-	if o != 0 {
-		x := o + rcv._tab.Pos
-		if obj == nil {
-			obj = new(XclbinFacts)
-		}
-		obj.Init(rcv._tab.Bytes, x)
-		return obj
-	}
-	return nil
-}
-
-func XclbinStart(builder *flatbuffers.Builder) {
-	builder.StartObject(2)
-}
-func XclbinAddName(builder *flatbuffers.Builder, name flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(0, flatbuffers.UOffsetT(name), 0)
-}
-func XclbinAddFacts(builder *flatbuffers.Builder, facts flatbuffers.UOffsetT) {
-	builder.PrependStructSlot(1, flatbuffers.UOffsetT(facts), 0)
-}
-func XclbinEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
-	return builder.EndObject()
-}
-type ArgumentFacts struct {
-	_tab flatbuffers.Struct
-}
-
-func (rcv *ArgumentFacts) Init(buf []byte, i flatbuffers.UOffsetT) {
-	rcv._tab.Bytes = buf
-	rcv._tab.Pos = i
-}
-
-func (rcv *ArgumentFacts) Table() flatbuffers.Table {
 	return rcv._tab.Table
 }
 
-func (rcv *ArgumentFacts) Index() uint32 {
-	return rcv._tab.GetUint32(rcv._tab.Pos + flatbuffers.UOffsetT(0))
+func (rcv *Xclbin) Name(obj *Text) *Text {
+	if obj == nil {
+		obj = new(Text)
+	}
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+0)
+	return obj
 }
-func (rcv *ArgumentFacts) MutateIndex(n uint32) bool {
-	return rcv._tab.MutateUint32(rcv._tab.Pos+flatbuffers.UOffsetT(0), n)
-}
-
-func (rcv *ArgumentFacts) MemoryGroup() int32 {
-	return rcv._tab.GetInt32(rcv._tab.Pos + flatbuffers.UOffsetT(4))
-}
-func (rcv *ArgumentFacts) MutateMemoryGroup(n int32) bool {
-	return rcv._tab.MutateInt32(rcv._tab.Pos+flatbuffers.UOffsetT(4), n)
-}
-
-func (rcv *ArgumentFacts) Bytes() uint64 {
+func (rcv *Xclbin) UuidLo() uint64 {
 	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(8))
 }
-func (rcv *ArgumentFacts) MutateBytes(n uint64) bool {
+func (rcv *Xclbin) MutateUuidLo(n uint64) bool {
 	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(8), n)
 }
 
-func (rcv *ArgumentFacts) Kind() ArgumentKind {
-	return ArgumentKind(rcv._tab.GetByte(rcv._tab.Pos + flatbuffers.UOffsetT(16)))
+func (rcv *Xclbin) UuidHi() uint64 {
+	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(16))
 }
-func (rcv *ArgumentFacts) MutateKind(n ArgumentKind) bool {
-	return rcv._tab.MutateByte(rcv._tab.Pos+flatbuffers.UOffsetT(16), byte(n))
-}
-
-func (rcv *ArgumentFacts) Role() ArgumentRole {
-	return ArgumentRole(rcv._tab.GetByte(rcv._tab.Pos + flatbuffers.UOffsetT(17)))
-}
-func (rcv *ArgumentFacts) MutateRole(n ArgumentRole) bool {
-	return rcv._tab.MutateByte(rcv._tab.Pos+flatbuffers.UOffsetT(17), byte(n))
+func (rcv *Xclbin) MutateUuidHi(n uint64) bool {
+	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(16), n)
 }
 
-func (rcv *ArgumentFacts) Element() ElementFormat {
-	return ElementFormat(rcv._tab.GetByte(rcv._tab.Pos + flatbuffers.UOffsetT(18)))
+func (rcv *Xclbin) Bytes() uint64 {
+	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(24))
 }
-func (rcv *ArgumentFacts) MutateElement(n ElementFormat) bool {
-	return rcv._tab.MutateByte(rcv._tab.Pos+flatbuffers.UOffsetT(18), byte(n))
+func (rcv *Xclbin) MutateBytes(n uint64) bool {
+	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(24), n)
 }
 
-func CreateArgumentFacts(builder *flatbuffers.Builder, index uint32, memoryGroup int32, bytes uint64, kind ArgumentKind, role ArgumentRole, element ElementFormat) flatbuffers.UOffsetT {
-	builder.Prep(8, 24)
-	builder.Pad(5)
-	builder.PrependByte(byte(element))
-	builder.PrependByte(byte(role))
-	builder.PrependByte(byte(kind))
+func (rcv *Xclbin) Digest(obj *Digest) *Digest {
+	if obj == nil {
+		obj = new(Digest)
+	}
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+32)
+	return obj
+}
+
+func CreateXclbin(builder *flatbuffers.Builder, name_at uint32, name_bytes uint32, uuidLo uint64, uuidHi uint64, bytes uint64, digest_lo uint64, digest_hi uint64) flatbuffers.UOffsetT {
+	builder.Prep(8, 48)
+	builder.Prep(8, 16)
+	builder.PrependUint64(digest_hi)
+	builder.PrependUint64(digest_lo)
 	builder.PrependUint64(bytes)
-	builder.PrependInt32(memoryGroup)
-	builder.PrependUint32(index)
-	return builder.Offset()
-}
-type Argument struct {
-	_tab flatbuffers.Table
-}
-
-func GetRootAsArgument(buf []byte, offset flatbuffers.UOffsetT) *Argument {
-	n := flatbuffers.GetUOffsetT(buf[offset:])
-	x := &Argument{}
-	x.Init(buf, n+offset)
-	return x
-}
-
-func GetSizePrefixedRootAsArgument(buf []byte, offset flatbuffers.UOffsetT) *Argument {
-	n := flatbuffers.GetUOffsetT(buf[offset+flatbuffers.SizeUint32:])
-	x := &Argument{}
-	x.Init(buf, n+offset+flatbuffers.SizeUint32)
-	return x
-}
-
-func (rcv *Argument) Init(buf []byte, i flatbuffers.UOffsetT) {
-	rcv._tab.Bytes = buf
-	rcv._tab.Pos = i
-}
-
-func (rcv *Argument) Table() flatbuffers.Table {
-	return rcv._tab
-}
-
-func (rcv *Argument) Name() []byte {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(4))
-	if o != 0 {
-		return rcv._tab.ByteVector(o + rcv._tab.Pos)
-	}
-	return nil
-}
-
-func (rcv *Argument) Facts(obj *ArgumentFacts) *ArgumentFacts {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(6))
-	if o != 0 {
-		x := o + rcv._tab.Pos
-		if obj == nil {
-			obj = new(ArgumentFacts)
-		}
-		obj.Init(rcv._tab.Bytes, x)
-		return obj
-	}
-	return nil
-}
-
-func (rcv *Argument) Axes(obj *Axis, j int) bool {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(8))
-	if o != 0 {
-		x := rcv._tab.Vector(o)
-		x += flatbuffers.UOffsetT(j) * 24
-		obj.Init(rcv._tab.Bytes, x)
-		return true
-	}
-	return false
-}
-
-func (rcv *Argument) AxesLength() int {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(8))
-	if o != 0 {
-		return rcv._tab.VectorLen(o)
-	}
-	return 0
-}
-
-func (rcv *Argument) Digits(obj *Digit, j int) bool {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(10))
-	if o != 0 {
-		x := rcv._tab.Vector(o)
-		x += flatbuffers.UOffsetT(j) * 24
-		obj.Init(rcv._tab.Bytes, x)
-		return true
-	}
-	return false
-}
-
-func (rcv *Argument) DigitsLength() int {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(10))
-	if o != 0 {
-		return rcv._tab.VectorLen(o)
-	}
-	return 0
-}
-
-func ArgumentStart(builder *flatbuffers.Builder) {
-	builder.StartObject(4)
-}
-func ArgumentAddName(builder *flatbuffers.Builder, name flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(0, flatbuffers.UOffsetT(name), 0)
-}
-func ArgumentAddFacts(builder *flatbuffers.Builder, facts flatbuffers.UOffsetT) {
-	builder.PrependStructSlot(1, flatbuffers.UOffsetT(facts), 0)
-}
-func ArgumentAddAxes(builder *flatbuffers.Builder, axes flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(2, flatbuffers.UOffsetT(axes), 0)
-}
-func ArgumentStartAxesVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
-	return builder.StartVector(24, numElems, 8)
-}
-func ArgumentAddDigits(builder *flatbuffers.Builder, digits flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(3, flatbuffers.UOffsetT(digits), 0)
-}
-func ArgumentStartDigitsVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
-	return builder.StartVector(24, numElems, 8)
-}
-func ArgumentEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
-	return builder.EndObject()
-}
-type ContractFacts struct {
-	_tab flatbuffers.Struct
-}
-
-func (rcv *ContractFacts) Init(buf []byte, i flatbuffers.UOffsetT) {
-	rcv._tab.Bytes = buf
-	rcv._tab.Pos = i
-}
-
-func (rcv *ContractFacts) Table() flatbuffers.Table {
-	return rcv._tab.Table
-}
-
-func (rcv *ContractFacts) Xclbin() uint32 {
-	return rcv._tab.GetUint32(rcv._tab.Pos + flatbuffers.UOffsetT(0))
-}
-func (rcv *ContractFacts) MutateXclbin(n uint32) bool {
-	return rcv._tab.MutateUint32(rcv._tab.Pos+flatbuffers.UOffsetT(0), n)
-}
-
-func (rcv *ContractFacts) Instructions() uint32 {
-	return rcv._tab.GetUint32(rcv._tab.Pos + flatbuffers.UOffsetT(4))
-}
-func (rcv *ContractFacts) MutateInstructions(n uint32) bool {
-	return rcv._tab.MutateUint32(rcv._tab.Pos+flatbuffers.UOffsetT(4), n)
-}
-
-func CreateContractFacts(builder *flatbuffers.Builder, xclbin uint32, instructions uint32) flatbuffers.UOffsetT {
+	builder.PrependUint64(uuidHi)
+	builder.PrependUint64(uuidLo)
 	builder.Prep(4, 8)
-	builder.PrependUint32(instructions)
-	builder.PrependUint32(xclbin)
+	builder.PrependUint32(name_bytes)
+	builder.PrependUint32(name_at)
 	return builder.Offset()
 }
 type Contract struct {
-	_tab flatbuffers.Table
-}
-
-func GetRootAsContract(buf []byte, offset flatbuffers.UOffsetT) *Contract {
-	n := flatbuffers.GetUOffsetT(buf[offset:])
-	x := &Contract{}
-	x.Init(buf, n+offset)
-	return x
-}
-
-func GetSizePrefixedRootAsContract(buf []byte, offset flatbuffers.UOffsetT) *Contract {
-	n := flatbuffers.GetUOffsetT(buf[offset+flatbuffers.SizeUint32:])
-	x := &Contract{}
-	x.Init(buf, n+offset+flatbuffers.SizeUint32)
-	return x
+	_tab flatbuffers.Struct
 }
 
 func (rcv *Contract) Init(buf []byte, i flatbuffers.UOffsetT) {
@@ -1932,125 +1172,184 @@ func (rcv *Contract) Init(buf []byte, i flatbuffers.UOffsetT) {
 }
 
 func (rcv *Contract) Table() flatbuffers.Table {
-	return rcv._tab
+	return rcv._tab.Table
 }
 
-func (rcv *Contract) Name() []byte {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(4))
-	if o != 0 {
-		return rcv._tab.ByteVector(o + rcv._tab.Pos)
+func (rcv *Contract) Name(obj *Text) *Text {
+	if obj == nil {
+		obj = new(Text)
 	}
-	return nil
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+0)
+	return obj
 }
-
-func (rcv *Contract) Operation() []byte {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(6))
-	if o != 0 {
-		return rcv._tab.ByteVector(o + rcv._tab.Pos)
+func (rcv *Contract) Operation(obj *Text) *Text {
+	if obj == nil {
+		obj = new(Text)
 	}
-	return nil
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+8)
+	return obj
 }
-
-func (rcv *Contract) Kernel() []byte {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(8))
-	if o != 0 {
-		return rcv._tab.ByteVector(o + rcv._tab.Pos)
+func (rcv *Contract) Kernel(obj *Text) *Text {
+	if obj == nil {
+		obj = new(Text)
 	}
-	return nil
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+16)
+	return obj
 }
-
-func (rcv *Contract) Facts(obj *ContractFacts) *ContractFacts {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(10))
-	if o != 0 {
-		x := o + rcv._tab.Pos
-		if obj == nil {
-			obj = new(ContractFacts)
-		}
-		obj.Init(rcv._tab.Bytes, x)
-		return obj
+func (rcv *Contract) Epilogue(obj *Text) *Text {
+	if obj == nil {
+		obj = new(Text)
 	}
-	return nil
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+24)
+	return obj
 }
-
-func (rcv *Contract) Shape(obj *Axis, j int) bool {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(12))
-	if o != 0 {
-		x := rcv._tab.Vector(o)
-		x += flatbuffers.UOffsetT(j) * 24
-		obj.Init(rcv._tab.Bytes, x)
-		return true
+func (rcv *Contract) Shape(obj *Range) *Range {
+	if obj == nil {
+		obj = new(Range)
 	}
-	return false
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+32)
+	return obj
 }
-
-func (rcv *Contract) ShapeLength() int {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(12))
-	if o != 0 {
-		return rcv._tab.VectorLen(o)
+func (rcv *Contract) Arguments(obj *Range) *Range {
+	if obj == nil {
+		obj = new(Range)
 	}
-	return 0
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+40)
+	return obj
+}
+func (rcv *Contract) Xclbin() uint32 {
+	return rcv._tab.GetUint32(rcv._tab.Pos + flatbuffers.UOffsetT(48))
+}
+func (rcv *Contract) MutateXclbin(n uint32) bool {
+	return rcv._tab.MutateUint32(rcv._tab.Pos+flatbuffers.UOffsetT(48), n)
 }
 
-func (rcv *Contract) Arguments(obj *Argument, j int) bool {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(14))
-	if o != 0 {
-		x := rcv._tab.Vector(o)
-		x += flatbuffers.UOffsetT(j) * 4
-		x = rcv._tab.Indirect(x)
-		obj.Init(rcv._tab.Bytes, x)
-		return true
+func (rcv *Contract) Instructions() uint32 {
+	return rcv._tab.GetUint32(rcv._tab.Pos + flatbuffers.UOffsetT(52))
+}
+func (rcv *Contract) MutateInstructions(n uint32) bool {
+	return rcv._tab.MutateUint32(rcv._tab.Pos+flatbuffers.UOffsetT(52), n)
+}
+
+func CreateContract(builder *flatbuffers.Builder, name_at uint32, name_bytes uint32, operation_at uint32, operation_bytes uint32, kernel_at uint32, kernel_bytes uint32, epilogue_at uint32, epilogue_bytes uint32, shape_first uint32, shape_count uint32, arguments_first uint32, arguments_count uint32, xclbin uint32, instructions uint32) flatbuffers.UOffsetT {
+	builder.Prep(4, 56)
+	builder.PrependUint32(instructions)
+	builder.PrependUint32(xclbin)
+	builder.Prep(4, 8)
+	builder.PrependUint32(arguments_count)
+	builder.PrependUint32(arguments_first)
+	builder.Prep(4, 8)
+	builder.PrependUint32(shape_count)
+	builder.PrependUint32(shape_first)
+	builder.Prep(4, 8)
+	builder.PrependUint32(epilogue_bytes)
+	builder.PrependUint32(epilogue_at)
+	builder.Prep(4, 8)
+	builder.PrependUint32(kernel_bytes)
+	builder.PrependUint32(kernel_at)
+	builder.Prep(4, 8)
+	builder.PrependUint32(operation_bytes)
+	builder.PrependUint32(operation_at)
+	builder.Prep(4, 8)
+	builder.PrependUint32(name_bytes)
+	builder.PrependUint32(name_at)
+	return builder.Offset()
+}
+type Argument struct {
+	_tab flatbuffers.Struct
+}
+
+func (rcv *Argument) Init(buf []byte, i flatbuffers.UOffsetT) {
+	rcv._tab.Bytes = buf
+	rcv._tab.Pos = i
+}
+
+func (rcv *Argument) Table() flatbuffers.Table {
+	return rcv._tab.Table
+}
+
+func (rcv *Argument) Name(obj *Text) *Text {
+	if obj == nil {
+		obj = new(Text)
 	}
-	return false
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+0)
+	return obj
 }
-
-func (rcv *Contract) ArgumentsLength() int {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(14))
-	if o != 0 {
-		return rcv._tab.VectorLen(o)
+func (rcv *Argument) Axes(obj *Range) *Range {
+	if obj == nil {
+		obj = new(Range)
 	}
-	return 0
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+8)
+	return obj
 }
-
-func (rcv *Contract) Epilogue() []byte {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(16))
-	if o != 0 {
-		return rcv._tab.ByteVector(o + rcv._tab.Pos)
+func (rcv *Argument) Planes(obj *Range) *Range {
+	if obj == nil {
+		obj = new(Range)
 	}
-	return nil
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+16)
+	return obj
+}
+func (rcv *Argument) Bytes() uint64 {
+	return rcv._tab.GetUint64(rcv._tab.Pos + flatbuffers.UOffsetT(24))
+}
+func (rcv *Argument) MutateBytes(n uint64) bool {
+	return rcv._tab.MutateUint64(rcv._tab.Pos+flatbuffers.UOffsetT(24), n)
 }
 
-func ContractStart(builder *flatbuffers.Builder) {
-	builder.StartObject(7)
+func (rcv *Argument) Index() uint32 {
+	return rcv._tab.GetUint32(rcv._tab.Pos + flatbuffers.UOffsetT(32))
 }
-func ContractAddName(builder *flatbuffers.Builder, name flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(0, flatbuffers.UOffsetT(name), 0)
+func (rcv *Argument) MutateIndex(n uint32) bool {
+	return rcv._tab.MutateUint32(rcv._tab.Pos+flatbuffers.UOffsetT(32), n)
 }
-func ContractAddOperation(builder *flatbuffers.Builder, operation flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(1, flatbuffers.UOffsetT(operation), 0)
+
+func (rcv *Argument) MemoryGroup() int32 {
+	return rcv._tab.GetInt32(rcv._tab.Pos + flatbuffers.UOffsetT(36))
 }
-func ContractAddKernel(builder *flatbuffers.Builder, kernel flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(2, flatbuffers.UOffsetT(kernel), 0)
+func (rcv *Argument) MutateMemoryGroup(n int32) bool {
+	return rcv._tab.MutateInt32(rcv._tab.Pos+flatbuffers.UOffsetT(36), n)
 }
-func ContractAddFacts(builder *flatbuffers.Builder, facts flatbuffers.UOffsetT) {
-	builder.PrependStructSlot(3, flatbuffers.UOffsetT(facts), 0)
+
+func (rcv *Argument) Kind() ArgumentKind {
+	return ArgumentKind(rcv._tab.GetByte(rcv._tab.Pos + flatbuffers.UOffsetT(40)))
 }
-func ContractAddShape(builder *flatbuffers.Builder, shape flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(4, flatbuffers.UOffsetT(shape), 0)
+func (rcv *Argument) MutateKind(n ArgumentKind) bool {
+	return rcv._tab.MutateByte(rcv._tab.Pos+flatbuffers.UOffsetT(40), byte(n))
 }
-func ContractStartShapeVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
-	return builder.StartVector(24, numElems, 8)
+
+func (rcv *Argument) Role() ArgumentRole {
+	return ArgumentRole(rcv._tab.GetByte(rcv._tab.Pos + flatbuffers.UOffsetT(41)))
 }
-func ContractAddArguments(builder *flatbuffers.Builder, arguments flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(5, flatbuffers.UOffsetT(arguments), 0)
+func (rcv *Argument) MutateRole(n ArgumentRole) bool {
+	return rcv._tab.MutateByte(rcv._tab.Pos+flatbuffers.UOffsetT(41), byte(n))
 }
-func ContractStartArgumentsVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
-	return builder.StartVector(4, numElems, 4)
+
+func (rcv *Argument) Encoding() Encoding {
+	return Encoding(rcv._tab.GetByte(rcv._tab.Pos + flatbuffers.UOffsetT(42)))
 }
-func ContractAddEpilogue(builder *flatbuffers.Builder, epilogue flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(6, flatbuffers.UOffsetT(epilogue), 0)
+func (rcv *Argument) MutateEncoding(n Encoding) bool {
+	return rcv._tab.MutateByte(rcv._tab.Pos+flatbuffers.UOffsetT(42), byte(n))
 }
-func ContractEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
-	return builder.EndObject()
+
+func CreateArgument(builder *flatbuffers.Builder, name_at uint32, name_bytes uint32, axes_first uint32, axes_count uint32, planes_first uint32, planes_count uint32, bytes uint64, index uint32, memoryGroup int32, kind ArgumentKind, role ArgumentRole, encoding Encoding) flatbuffers.UOffsetT {
+	builder.Prep(8, 48)
+	builder.Pad(5)
+	builder.PrependByte(byte(encoding))
+	builder.PrependByte(byte(role))
+	builder.PrependByte(byte(kind))
+	builder.PrependInt32(memoryGroup)
+	builder.PrependUint32(index)
+	builder.PrependUint64(bytes)
+	builder.Prep(4, 8)
+	builder.PrependUint32(planes_count)
+	builder.PrependUint32(planes_first)
+	builder.Prep(4, 8)
+	builder.PrependUint32(axes_count)
+	builder.PrependUint32(axes_first)
+	builder.Prep(4, 8)
+	builder.PrependUint32(name_bytes)
+	builder.PrependUint32(name_at)
+	return builder.Offset()
 }
 type Binding struct {
 	_tab flatbuffers.Struct
@@ -2093,47 +1392,8 @@ func CreateBinding(builder *flatbuffers.Builder, operand uint32, contract uint32
 	builder.PrependUint32(operand)
 	return builder.Offset()
 }
-type ProducerFacts struct {
-	_tab flatbuffers.Struct
-}
-
-func (rcv *ProducerFacts) Init(buf []byte, i flatbuffers.UOffsetT) {
-	rcv._tab.Bytes = buf
-	rcv._tab.Pos = i
-}
-
-func (rcv *ProducerFacts) Table() flatbuffers.Table {
-	return rcv._tab.Table
-}
-
-func (rcv *ProducerFacts) Revision() uint32 {
-	return rcv._tab.GetUint32(rcv._tab.Pos + flatbuffers.UOffsetT(0))
-}
-func (rcv *ProducerFacts) MutateRevision(n uint32) bool {
-	return rcv._tab.MutateUint32(rcv._tab.Pos+flatbuffers.UOffsetT(0), n)
-}
-
-func CreateProducerFacts(builder *flatbuffers.Builder, revision uint32) flatbuffers.UOffsetT {
-	builder.Prep(4, 4)
-	builder.PrependUint32(revision)
-	return builder.Offset()
-}
 type Producer struct {
-	_tab flatbuffers.Table
-}
-
-func GetRootAsProducer(buf []byte, offset flatbuffers.UOffsetT) *Producer {
-	n := flatbuffers.GetUOffsetT(buf[offset:])
-	x := &Producer{}
-	x.Init(buf, n+offset)
-	return x
-}
-
-func GetSizePrefixedRootAsProducer(buf []byte, offset flatbuffers.UOffsetT) *Producer {
-	n := flatbuffers.GetUOffsetT(buf[offset+flatbuffers.SizeUint32:])
-	x := &Producer{}
-	x.Init(buf, n+offset+flatbuffers.SizeUint32)
-	return x
+	_tab flatbuffers.Struct
 }
 
 func (rcv *Producer) Init(buf []byte, i flatbuffers.UOffsetT) {
@@ -2142,52 +1402,68 @@ func (rcv *Producer) Init(buf []byte, i flatbuffers.UOffsetT) {
 }
 
 func (rcv *Producer) Table() flatbuffers.Table {
-	return rcv._tab
+	return rcv._tab.Table
 }
 
-func (rcv *Producer) Name() []byte {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(4))
-	if o != 0 {
-		return rcv._tab.ByteVector(o + rcv._tab.Pos)
+func (rcv *Producer) Name(obj *Text) *Text {
+	if obj == nil {
+		obj = new(Text)
 	}
-	return nil
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+0)
+	return obj
 }
-
-func (rcv *Producer) Facts(obj *ProducerFacts) *ProducerFacts {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(6))
-	if o != 0 {
-		x := o + rcv._tab.Pos
-		if obj == nil {
-			obj = new(ProducerFacts)
-		}
-		obj.Init(rcv._tab.Bytes, x)
-		return obj
+func (rcv *Producer) Recipe(obj *Text) *Text {
+	if obj == nil {
+		obj = new(Text)
 	}
-	return nil
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+8)
+	return obj
+}
+func (rcv *Producer) Revision() uint32 {
+	return rcv._tab.GetUint32(rcv._tab.Pos + flatbuffers.UOffsetT(16))
+}
+func (rcv *Producer) MutateRevision(n uint32) bool {
+	return rcv._tab.MutateUint32(rcv._tab.Pos+flatbuffers.UOffsetT(16), n)
 }
 
-func (rcv *Producer) Recipe() []byte {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(8))
-	if o != 0 {
-		return rcv._tab.ByteVector(o + rcv._tab.Pos)
+func CreateProducer(builder *flatbuffers.Builder, name_at uint32, name_bytes uint32, recipe_at uint32, recipe_bytes uint32, revision uint32) flatbuffers.UOffsetT {
+	builder.Prep(4, 20)
+	builder.PrependUint32(revision)
+	builder.Prep(4, 8)
+	builder.PrependUint32(recipe_bytes)
+	builder.PrependUint32(recipe_at)
+	builder.Prep(4, 8)
+	builder.PrependUint32(name_bytes)
+	builder.PrependUint32(name_at)
+	return builder.Offset()
+}
+type Model struct {
+	_tab flatbuffers.Struct
+}
+
+func (rcv *Model) Init(buf []byte, i flatbuffers.UOffsetT) {
+	rcv._tab.Bytes = buf
+	rcv._tab.Pos = i
+}
+
+func (rcv *Model) Table() flatbuffers.Table {
+	return rcv._tab.Table
+}
+
+func (rcv *Model) Family(obj *Text) *Text {
+	if obj == nil {
+		obj = new(Text)
 	}
-	return nil
+	obj.Init(rcv._tab.Bytes, rcv._tab.Pos+0)
+	return obj
 }
 
-func ProducerStart(builder *flatbuffers.Builder) {
-	builder.StartObject(3)
-}
-func ProducerAddName(builder *flatbuffers.Builder, name flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(0, flatbuffers.UOffsetT(name), 0)
-}
-func ProducerAddFacts(builder *flatbuffers.Builder, facts flatbuffers.UOffsetT) {
-	builder.PrependStructSlot(1, flatbuffers.UOffsetT(facts), 0)
-}
-func ProducerAddRecipe(builder *flatbuffers.Builder, recipe flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(2, flatbuffers.UOffsetT(recipe), 0)
-}
-func ProducerEnd(builder *flatbuffers.Builder) flatbuffers.UOffsetT {
-	return builder.EndObject()
+func CreateModel(builder *flatbuffers.Builder, family_at uint32, family_bytes uint32) flatbuffers.UOffsetT {
+	builder.Prep(4, 8)
+	builder.Prep(4, 8)
+	builder.PrependUint32(family_bytes)
+	builder.PrependUint32(family_at)
+	return builder.Offset()
 }
 type Index struct {
 	_tab flatbuffers.Table
@@ -2219,7 +1495,7 @@ func (rcv *Index) Table() flatbuffers.Table {
 func (rcv *Index) Producer(obj *Producer) *Producer {
 	o := flatbuffers.UOffsetT(rcv._tab.Offset(4))
 	if o != 0 {
-		x := rcv._tab.Indirect(o + rcv._tab.Pos)
+		x := o + rcv._tab.Pos
 		if obj == nil {
 			obj = new(Producer)
 		}
@@ -2232,7 +1508,7 @@ func (rcv *Index) Producer(obj *Producer) *Producer {
 func (rcv *Index) Model(obj *Model) *Model {
 	o := flatbuffers.UOffsetT(rcv._tab.Offset(6))
 	if o != 0 {
-		x := rcv._tab.Indirect(o + rcv._tab.Pos)
+		x := o + rcv._tab.Pos
 		if obj == nil {
 			obj = new(Model)
 		}
@@ -2242,12 +1518,185 @@ func (rcv *Index) Model(obj *Model) *Model {
 	return nil
 }
 
-func (rcv *Index) Segments(obj *Segment, j int) bool {
+func (rcv *Index) Text(j int) byte {
 	o := flatbuffers.UOffsetT(rcv._tab.Offset(8))
 	if o != 0 {
+		a := rcv._tab.Vector(o)
+		return rcv._tab.GetByte(a + flatbuffers.UOffsetT(j*1))
+	}
+	return 0
+}
+
+func (rcv *Index) TextLength() int {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(8))
+	if o != 0 {
+		return rcv._tab.VectorLen(o)
+	}
+	return 0
+}
+
+func (rcv *Index) TextBytes() []byte {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(8))
+	if o != 0 {
+		return rcv._tab.ByteVector(o + rcv._tab.Pos)
+	}
+	return nil
+}
+
+func (rcv *Index) MutateText(j int, n byte) bool {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(8))
+	if o != 0 {
+		a := rcv._tab.Vector(o)
+		return rcv._tab.MutateByte(a+flatbuffers.UOffsetT(j*1), n)
+	}
+	return false
+}
+
+func (rcv *Index) Numbers(j int) uint64 {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(10))
+	if o != 0 {
+		a := rcv._tab.Vector(o)
+		return rcv._tab.GetUint64(a + flatbuffers.UOffsetT(j*8))
+	}
+	return 0
+}
+
+func (rcv *Index) NumbersLength() int {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(10))
+	if o != 0 {
+		return rcv._tab.VectorLen(o)
+	}
+	return 0
+}
+
+func (rcv *Index) MutateNumbers(j int, n uint64) bool {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(10))
+	if o != 0 {
+		a := rcv._tab.Vector(o)
+		return rcv._tab.MutateUint64(a+flatbuffers.UOffsetT(j*8), n)
+	}
+	return false
+}
+
+func (rcv *Index) Axes(obj *Axis, j int) bool {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(12))
+	if o != 0 {
 		x := rcv._tab.Vector(o)
-		x += flatbuffers.UOffsetT(j) * 4
-		x = rcv._tab.Indirect(x)
+		x += flatbuffers.UOffsetT(j) * 24
+		obj.Init(rcv._tab.Bytes, x)
+		return true
+	}
+	return false
+}
+
+func (rcv *Index) AxesLength() int {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(12))
+	if o != 0 {
+		return rcv._tab.VectorLen(o)
+	}
+	return 0
+}
+
+func (rcv *Index) Digits(obj *Digit, j int) bool {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(14))
+	if o != 0 {
+		x := rcv._tab.Vector(o)
+		x += flatbuffers.UOffsetT(j) * 24
+		obj.Init(rcv._tab.Bytes, x)
+		return true
+	}
+	return false
+}
+
+func (rcv *Index) DigitsLength() int {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(14))
+	if o != 0 {
+		return rcv._tab.VectorLen(o)
+	}
+	return 0
+}
+
+func (rcv *Index) Planes(obj *Plane, j int) bool {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(16))
+	if o != 0 {
+		x := rcv._tab.Vector(o)
+		x += flatbuffers.UOffsetT(j) * 64
+		obj.Init(rcv._tab.Bytes, x)
+		return true
+	}
+	return false
+}
+
+func (rcv *Index) PlanesLength() int {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(16))
+	if o != 0 {
+		return rcv._tab.VectorLen(o)
+	}
+	return 0
+}
+
+func (rcv *Index) PlacedAxes(obj *PlacedAxis, j int) bool {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(18))
+	if o != 0 {
+		x := rcv._tab.Vector(o)
+		x += flatbuffers.UOffsetT(j) * 32
+		obj.Init(rcv._tab.Bytes, x)
+		return true
+	}
+	return false
+}
+
+func (rcv *Index) PlacedAxesLength() int {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(18))
+	if o != 0 {
+		return rcv._tab.VectorLen(o)
+	}
+	return 0
+}
+
+func (rcv *Index) Placements(obj *Placement, j int) bool {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(20))
+	if o != 0 {
+		x := rcv._tab.Vector(o)
+		x += flatbuffers.UOffsetT(j) * 32
+		obj.Init(rcv._tab.Bytes, x)
+		return true
+	}
+	return false
+}
+
+func (rcv *Index) PlacementsLength() int {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(20))
+	if o != 0 {
+		return rcv._tab.VectorLen(o)
+	}
+	return 0
+}
+
+func (rcv *Index) Fills(obj *Fill, j int) bool {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(22))
+	if o != 0 {
+		x := rcv._tab.Vector(o)
+		x += flatbuffers.UOffsetT(j) * 24
+		obj.Init(rcv._tab.Bytes, x)
+		return true
+	}
+	return false
+}
+
+func (rcv *Index) FillsLength() int {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(22))
+	if o != 0 {
+		return rcv._tab.VectorLen(o)
+	}
+	return 0
+}
+
+func (rcv *Index) Segments(obj *Segment, j int) bool {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(24))
+	if o != 0 {
+		x := rcv._tab.Vector(o)
+		x += flatbuffers.UOffsetT(j) * 48
 		obj.Init(rcv._tab.Bytes, x)
 		return true
 	}
@@ -2255,7 +1704,7 @@ func (rcv *Index) Segments(obj *Segment, j int) bool {
 }
 
 func (rcv *Index) SegmentsLength() int {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(8))
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(24))
 	if o != 0 {
 		return rcv._tab.VectorLen(o)
 	}
@@ -2263,11 +1712,10 @@ func (rcv *Index) SegmentsLength() int {
 }
 
 func (rcv *Index) Operands(obj *Operand, j int) bool {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(10))
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(26))
 	if o != 0 {
 		x := rcv._tab.Vector(o)
-		x += flatbuffers.UOffsetT(j) * 4
-		x = rcv._tab.Indirect(x)
+		x += flatbuffers.UOffsetT(j) * 136
 		obj.Init(rcv._tab.Bytes, x)
 		return true
 	}
@@ -2275,7 +1723,7 @@ func (rcv *Index) Operands(obj *Operand, j int) bool {
 }
 
 func (rcv *Index) OperandsLength() int {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(10))
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(26))
 	if o != 0 {
 		return rcv._tab.VectorLen(o)
 	}
@@ -2283,11 +1731,10 @@ func (rcv *Index) OperandsLength() int {
 }
 
 func (rcv *Index) Parameters(obj *Parameter, j int) bool {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(12))
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(28))
 	if o != 0 {
 		x := rcv._tab.Vector(o)
-		x += flatbuffers.UOffsetT(j) * 4
-		x = rcv._tab.Indirect(x)
+		x += flatbuffers.UOffsetT(j) * 24
 		obj.Init(rcv._tab.Bytes, x)
 		return true
 	}
@@ -2295,7 +1742,26 @@ func (rcv *Index) Parameters(obj *Parameter, j int) bool {
 }
 
 func (rcv *Index) ParametersLength() int {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(12))
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(28))
+	if o != 0 {
+		return rcv._tab.VectorLen(o)
+	}
+	return 0
+}
+
+func (rcv *Index) Attributes(obj *Attribute, j int) bool {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(30))
+	if o != 0 {
+		x := rcv._tab.Vector(o)
+		x += flatbuffers.UOffsetT(j) * 40
+		obj.Init(rcv._tab.Bytes, x)
+		return true
+	}
+	return false
+}
+
+func (rcv *Index) AttributesLength() int {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(30))
 	if o != 0 {
 		return rcv._tab.VectorLen(o)
 	}
@@ -2303,7 +1769,7 @@ func (rcv *Index) ParametersLength() int {
 }
 
 func (rcv *Index) Notes(obj *Note, j int) bool {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(14))
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(32))
 	if o != 0 {
 		x := rcv._tab.Vector(o)
 		x += flatbuffers.UOffsetT(j) * 12
@@ -2314,7 +1780,7 @@ func (rcv *Index) Notes(obj *Note, j int) bool {
 }
 
 func (rcv *Index) NotesLength() int {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(14))
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(32))
 	if o != 0 {
 		return rcv._tab.VectorLen(o)
 	}
@@ -2322,11 +1788,10 @@ func (rcv *Index) NotesLength() int {
 }
 
 func (rcv *Index) Xclbins(obj *Xclbin, j int) bool {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(16))
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(34))
 	if o != 0 {
 		x := rcv._tab.Vector(o)
-		x += flatbuffers.UOffsetT(j) * 4
-		x = rcv._tab.Indirect(x)
+		x += flatbuffers.UOffsetT(j) * 48
 		obj.Init(rcv._tab.Bytes, x)
 		return true
 	}
@@ -2334,7 +1799,7 @@ func (rcv *Index) Xclbins(obj *Xclbin, j int) bool {
 }
 
 func (rcv *Index) XclbinsLength() int {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(16))
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(34))
 	if o != 0 {
 		return rcv._tab.VectorLen(o)
 	}
@@ -2342,11 +1807,10 @@ func (rcv *Index) XclbinsLength() int {
 }
 
 func (rcv *Index) Contracts(obj *Contract, j int) bool {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(18))
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(36))
 	if o != 0 {
 		x := rcv._tab.Vector(o)
-		x += flatbuffers.UOffsetT(j) * 4
-		x = rcv._tab.Indirect(x)
+		x += flatbuffers.UOffsetT(j) * 56
 		obj.Init(rcv._tab.Bytes, x)
 		return true
 	}
@@ -2354,7 +1818,26 @@ func (rcv *Index) Contracts(obj *Contract, j int) bool {
 }
 
 func (rcv *Index) ContractsLength() int {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(18))
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(36))
+	if o != 0 {
+		return rcv._tab.VectorLen(o)
+	}
+	return 0
+}
+
+func (rcv *Index) Arguments(obj *Argument, j int) bool {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(38))
+	if o != 0 {
+		x := rcv._tab.Vector(o)
+		x += flatbuffers.UOffsetT(j) * 48
+		obj.Init(rcv._tab.Bytes, x)
+		return true
+	}
+	return false
+}
+
+func (rcv *Index) ArgumentsLength() int {
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(38))
 	if o != 0 {
 		return rcv._tab.VectorLen(o)
 	}
@@ -2362,7 +1845,7 @@ func (rcv *Index) ContractsLength() int {
 }
 
 func (rcv *Index) Bindings(obj *Binding, j int) bool {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(20))
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(40))
 	if o != 0 {
 		x := rcv._tab.Vector(o)
 		x += flatbuffers.UOffsetT(j) * 12
@@ -2373,7 +1856,7 @@ func (rcv *Index) Bindings(obj *Binding, j int) bool {
 }
 
 func (rcv *Index) BindingsLength() int {
-	o := flatbuffers.UOffsetT(rcv._tab.Offset(20))
+	o := flatbuffers.UOffsetT(rcv._tab.Offset(40))
 	if o != 0 {
 		return rcv._tab.VectorLen(o)
 	}
@@ -2381,52 +1864,112 @@ func (rcv *Index) BindingsLength() int {
 }
 
 func IndexStart(builder *flatbuffers.Builder) {
-	builder.StartObject(9)
+	builder.StartObject(19)
 }
 func IndexAddProducer(builder *flatbuffers.Builder, producer flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(0, flatbuffers.UOffsetT(producer), 0)
+	builder.PrependStructSlot(0, flatbuffers.UOffsetT(producer), 0)
 }
 func IndexAddModel(builder *flatbuffers.Builder, model flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(1, flatbuffers.UOffsetT(model), 0)
+	builder.PrependStructSlot(1, flatbuffers.UOffsetT(model), 0)
+}
+func IndexAddText(builder *flatbuffers.Builder, text flatbuffers.UOffsetT) {
+	builder.PrependUOffsetTSlot(2, flatbuffers.UOffsetT(text), 0)
+}
+func IndexStartTextVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
+	return builder.StartVector(1, numElems, 1)
+}
+func IndexAddNumbers(builder *flatbuffers.Builder, numbers flatbuffers.UOffsetT) {
+	builder.PrependUOffsetTSlot(3, flatbuffers.UOffsetT(numbers), 0)
+}
+func IndexStartNumbersVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
+	return builder.StartVector(8, numElems, 8)
+}
+func IndexAddAxes(builder *flatbuffers.Builder, axes flatbuffers.UOffsetT) {
+	builder.PrependUOffsetTSlot(4, flatbuffers.UOffsetT(axes), 0)
+}
+func IndexStartAxesVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
+	return builder.StartVector(24, numElems, 8)
+}
+func IndexAddDigits(builder *flatbuffers.Builder, digits flatbuffers.UOffsetT) {
+	builder.PrependUOffsetTSlot(5, flatbuffers.UOffsetT(digits), 0)
+}
+func IndexStartDigitsVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
+	return builder.StartVector(24, numElems, 8)
+}
+func IndexAddPlanes(builder *flatbuffers.Builder, planes flatbuffers.UOffsetT) {
+	builder.PrependUOffsetTSlot(6, flatbuffers.UOffsetT(planes), 0)
+}
+func IndexStartPlanesVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
+	return builder.StartVector(64, numElems, 8)
+}
+func IndexAddPlacedAxes(builder *flatbuffers.Builder, placedAxes flatbuffers.UOffsetT) {
+	builder.PrependUOffsetTSlot(7, flatbuffers.UOffsetT(placedAxes), 0)
+}
+func IndexStartPlacedAxesVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
+	return builder.StartVector(32, numElems, 8)
+}
+func IndexAddPlacements(builder *flatbuffers.Builder, placements flatbuffers.UOffsetT) {
+	builder.PrependUOffsetTSlot(8, flatbuffers.UOffsetT(placements), 0)
+}
+func IndexStartPlacementsVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
+	return builder.StartVector(32, numElems, 8)
+}
+func IndexAddFills(builder *flatbuffers.Builder, fills flatbuffers.UOffsetT) {
+	builder.PrependUOffsetTSlot(9, flatbuffers.UOffsetT(fills), 0)
+}
+func IndexStartFillsVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
+	return builder.StartVector(24, numElems, 8)
 }
 func IndexAddSegments(builder *flatbuffers.Builder, segments flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(2, flatbuffers.UOffsetT(segments), 0)
+	builder.PrependUOffsetTSlot(10, flatbuffers.UOffsetT(segments), 0)
 }
 func IndexStartSegmentsVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
-	return builder.StartVector(4, numElems, 4)
+	return builder.StartVector(48, numElems, 8)
 }
 func IndexAddOperands(builder *flatbuffers.Builder, operands flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(3, flatbuffers.UOffsetT(operands), 0)
+	builder.PrependUOffsetTSlot(11, flatbuffers.UOffsetT(operands), 0)
 }
 func IndexStartOperandsVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
-	return builder.StartVector(4, numElems, 4)
+	return builder.StartVector(136, numElems, 8)
 }
 func IndexAddParameters(builder *flatbuffers.Builder, parameters flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(4, flatbuffers.UOffsetT(parameters), 0)
+	builder.PrependUOffsetTSlot(12, flatbuffers.UOffsetT(parameters), 0)
 }
 func IndexStartParametersVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
-	return builder.StartVector(4, numElems, 4)
+	return builder.StartVector(24, numElems, 4)
+}
+func IndexAddAttributes(builder *flatbuffers.Builder, attributes flatbuffers.UOffsetT) {
+	builder.PrependUOffsetTSlot(13, flatbuffers.UOffsetT(attributes), 0)
+}
+func IndexStartAttributesVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
+	return builder.StartVector(40, numElems, 8)
 }
 func IndexAddNotes(builder *flatbuffers.Builder, notes flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(5, flatbuffers.UOffsetT(notes), 0)
+	builder.PrependUOffsetTSlot(14, flatbuffers.UOffsetT(notes), 0)
 }
 func IndexStartNotesVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
 	return builder.StartVector(12, numElems, 4)
 }
 func IndexAddXclbins(builder *flatbuffers.Builder, xclbins flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(6, flatbuffers.UOffsetT(xclbins), 0)
+	builder.PrependUOffsetTSlot(15, flatbuffers.UOffsetT(xclbins), 0)
 }
 func IndexStartXclbinsVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
-	return builder.StartVector(4, numElems, 4)
+	return builder.StartVector(48, numElems, 8)
 }
 func IndexAddContracts(builder *flatbuffers.Builder, contracts flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(7, flatbuffers.UOffsetT(contracts), 0)
+	builder.PrependUOffsetTSlot(16, flatbuffers.UOffsetT(contracts), 0)
 }
 func IndexStartContractsVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
-	return builder.StartVector(4, numElems, 4)
+	return builder.StartVector(56, numElems, 4)
+}
+func IndexAddArguments(builder *flatbuffers.Builder, arguments flatbuffers.UOffsetT) {
+	builder.PrependUOffsetTSlot(17, flatbuffers.UOffsetT(arguments), 0)
+}
+func IndexStartArgumentsVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
+	return builder.StartVector(48, numElems, 8)
 }
 func IndexAddBindings(builder *flatbuffers.Builder, bindings flatbuffers.UOffsetT) {
-	builder.PrependUOffsetTSlot(8, flatbuffers.UOffsetT(bindings), 0)
+	builder.PrependUOffsetTSlot(18, flatbuffers.UOffsetT(bindings), 0)
 }
 func IndexStartBindingsVector(builder *flatbuffers.Builder, numElems int) flatbuffers.UOffsetT {
 	return builder.StartVector(12, numElems, 4)
