@@ -9,6 +9,7 @@ import (
 
 	"npuw/artifact/kernel"
 	"npuw/artifact/layout"
+	"npuw/artifact/plane"
 )
 
 // check proves that an index means something: names, ranges, orders, bijections (FORMAT.md, sections 4 and 6 to 8). begin and end
@@ -181,6 +182,16 @@ func checkShape(o *Operand, layouts *provedLayouts) error {
 	if !o.Supported() {
 		return nil
 	}
+	if !o.single() {
+		s := o.Storage()
+		if err := s.Validate(); err != nil {
+			return fault("operand", o.Name, "%v", err)
+		}
+		if n, ok := plane.BytesOf(o.Format, plane.Elements(o.Format, l)); o.Planes == nil && (!ok || n != o.Bytes) {
+			return fault("operand", o.Name, "%d bytes for %d elements of %v", o.Bytes, plane.Elements(o.Format, l), o.Format)
+		}
+		return nil
+	}
 	size := uint64(o.Format.Size())
 	if hi, n := bits.Mul64(l.Elements(), size); hi != 0 || n != o.Bytes {
 		return fault("operand", o.Name, "%d bytes for %d elements of %v", o.Bytes, l.Elements(), o.Format)
@@ -263,6 +274,11 @@ func checkArgument(a *Argument) error {
 		if err := a.Layout.Validate(); err != nil {
 			return err
 		}
+		if s := a.Storage(); a.Planes != nil {
+			if err := s.Validate(); err != nil {
+				return err
+			}
+		}
 	}
 	return checkAxes(a.Layout.Axes)
 }
@@ -292,9 +308,20 @@ func (x *Index) checkReferences() error {
 			return fault("binding", "", "operand %d, contract %d or argument %d is not in the index", b.Operand, b.Contract, b.Argument)
 		}
 		o, a := &x.Operands[b.Operand], &x.Contracts[b.Contract].Arguments[b.Argument]
+		reads, lies := a.Storage(), o.Storage()
 		if a.Kind != kernel.BufferArgument || a.Role != kernel.Weight || a.Bytes != o.Bytes || a.MemoryGroup != x.Segments[o.Segment].MemoryGroup ||
-			!slices.Equal(a.Layout.Axes, o.Layout.Axes) || o.Supported() && (a.Format != o.Format || !a.Layout.Equal(o.Layout)) {
+			!slices.Equal(a.Layout.Axes, o.Layout.Axes) || o.Supported() && !reads.Equal(&lies) {
 			return fault("binding", "", "operand %q does not fit argument %q of contract %q", o.Name, a.Name, x.Contracts[b.Contract].Name)
+		}
+	}
+	return nil
+}
+
+// checkNotes refuses notes of kinds that version 1 has not.
+func (x *Index) checkNotes() error {
+	for i, n := range x.Notes {
+		if n.Kind != Folded {
+			return fault("notes", "", "number %d is of kind %d, version 1 has %d alone", i, n.Kind, Folded)
 		}
 	}
 	return nil

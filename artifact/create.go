@@ -78,8 +78,8 @@ func (x *Index) checkWritable(pageBytes uint64) (uint64, error) {
 			return 0, fault("operand", o.Name, "encoding %d in %v is not known", o.Encoding, o.Format)
 		}
 	}
-	if len(x.Notes) > 0 {
-		return 0, fault("notes", "", "%d of them, version 1 has none", len(x.Notes))
+	if err := x.checkNotes(); err != nil {
+		return 0, err
 	}
 	if _, _, err := x.check(pageBytes, end, pageBytes); err != nil {
 		return 0, err

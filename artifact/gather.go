@@ -2,12 +2,14 @@ package artifact
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 
 	"npuw/artifact/element"
 	"npuw/artifact/layout"
+	"npuw/artifact/plane"
 )
 
 // A window may hold so many elements for each of those that are wanted; a small one may hold more.
@@ -25,6 +27,11 @@ type gatherer struct {
 
 	out         []byte   // the values of the band, row-major
 	begin, size []uint64 // of the band
+
+	// Of operands whose planes have to be joined: a reader of the last one, and what it has decoded.
+	joined  *Operand
+	reader  *plane.Reader
+	decoded []float64
 
 	packed []byte    // a window of an operand, as it lies in the file
 	row    []byte    // elements of the window, in the order of the values
@@ -65,6 +72,9 @@ func (g *gatherer) box(p *piece, from []PlacedAxis, to []uint64) error {
 		return &Error{Offset: -1, Thing: fmt.Sprintf("operand %q", p.operand.Name), Detail: err.Error(), Err: ErrCorrupt}
 	}
 	if n := window.Layout.Elements(); n <= min(g.window, max(windowSmall, windowExcess*placedVolume(from))) {
+		if !p.operand.single() {
+			return g.join(p, from, to)
+		}
 		return g.gather(p, window, from, to)
 	}
 	widest := 0
@@ -137,6 +147,58 @@ func (g *gatherer) gather(p *piece, window layout.Window, from []PlacedAxis, to 
 		}
 	})
 	return err
+}
+
+// join gathers a box from an operand whose planes have to be joined: its values are decoded row-major, then gathered.
+func (g *gatherer) join(p *piece, from []PlacedAxis, to []uint64) error {
+	o := p.operand
+	size := make([]uint64, len(to))
+	for a := range size {
+		size[a] = 1
+	}
+	for _, f := range from {
+		size[f.Axis] += (f.Size - 1) * f.Step
+	}
+	if g.joined != o {
+		storage, base := o.Storage(), int64(g.file.Index.Segments[o.Segment].Offset+o.Offset)
+		thing := fmt.Sprintf("operand %q", o.Name)
+		g.joined, g.reader = o, plane.NewReader(&storage, func(b []byte, off uint64) error {
+			return readFull(g.file, b, base+int64(off), thing)
+		})
+	}
+	g.decoded = resize(g.decoded, volume(size))
+	if err := g.reader.Float64(g.decoded, to, size); err != nil {
+		if known := (*Error)(nil); errors.As(err, &known) {
+			return err
+		}
+		return &Error{Offset: -1, Thing: fmt.Sprintf("operand %q", o.Name), Detail: err.Error(), Err: ErrUnsupported}
+	}
+	w := walk{begin: g.begin, size: g.size, from: from, to: make([]uint64, len(to)), position: rowMajorOffsets(size)}
+	w.rows(func(base, at uint64, table []uint64, inner PlacedAxis) {
+		out := g.out[at*uint64(g.elem):]
+		for i := range inner.Size {
+			x := g.decoded[base+table[i*inner.Step]]
+			if p.Scale != 1 {
+				x /= p.Scale
+			}
+			binary.LittleEndian.PutUint32(out[4*i:], math.Float32bits(float32(x)))
+		}
+	})
+	return nil
+}
+
+// rowMajorOffsets gives, for each axis of a box, what an index on it adds to a position in it.
+func rowMajorOffsets(size []uint64) [][]uint64 {
+	l := rowMajor(make([]layout.Axis, len(size)))
+	for a, n := range size {
+		l.Axes[a] = layout.Axis{Name: byte('A' + a), Extent: n, Padded: n}
+		l.Digits[a].Size = n
+	}
+	tables := make([][]uint64, len(size))
+	for a, n := range size {
+		tables[a] = l.AxisOffsets(a, 0, n)
+	}
+	return tables
 }
 
 // put writes the row that has been gathered to its place in the band.

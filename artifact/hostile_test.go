@@ -101,8 +101,8 @@ func TestFlatRules(t *testing.T) {
 		{"nine axes", word(at(slotOperands, 0, 12), 9), "at most 8 can be named"},
 		{"33 digits", word(at(slotPlanes, 0, 52), 33), "at most 32 can be named"},
 		{"five planes", word(at(slotOperands, 0, 20), 5), "at most 4 can be named"},
-		{"no planes", func(b []byte) { le.PutUint64(b[at(slotOperands, 0, 16):], 0) }, `operand "linear": 0 planes, encoding 0 has one`},
-		{"two planes", word(at(slotOperands, 0, 20), 2), `operand "linear": 2 planes, encoding 0 has one`},
+		{"no planes", func(b []byte) { le.PutUint64(b[at(slotOperands, 0, 16):], 0) }, `operand "linear": 0 planes, which encoding 0 has not`},
+		{"two planes", word(at(slotOperands, 0, 20), 2), `operand "linear": 2 planes, which encoding 0 has not`},
 		{"no placements", func(b []byte) { le.PutUint64(b[at(slotOperands, 0, 24):], 0) }, "they belong to one owner each"},
 		{"placements twice", word(at(slotOperands, 1, 24), 0), "they belong to one owner each"},
 		{"fills twice", word(at(slotOperands, 9, 32), 0), "they belong to one owner each"},
@@ -115,9 +115,9 @@ func TestFlatRules(t *testing.T) {
 		{"plane's bytes", func(b []byte) { b[at(slotPlanes, 0, 9)]++ }, `operand "linear": the plane of encoding 0`},
 		{"record elements", func(b []byte) { b[at(slotPlanes, 0, 24)] = 1 }, `operand "linear": the plane of encoding 0`},
 		{"record bytes", func(b []byte) { b[at(slotPlanes, 0, 32)] = 1 }, `operand "linear": the plane of encoding 0`},
-		{"a block", func(b []byte) { le.PutUint64(b[at(slotPlanes, 0, 40):], 2<<32) }, `operand "linear": the plane of encoding 0`},
-		{"an argument of two planes", word(at(slotArguments, 2, 20), 2), `argument "a": planes other than one`},
-		{"an argument of other bytes", func(b []byte) { b[at(slotArguments, 2, 24)]++ }, `argument "a": planes other than one`},
+		{"a block", func(b []byte) { le.PutUint64(b[at(slotPlanes, 0, 40):], 2<<32) }, `operand "linear": blocks [8 0] of 2 axes`},
+		{"an argument of two planes", word(at(slotArguments, 2, 20), 2), `argument "a": 2 planes`},
+		{"an argument of other bytes", func(b []byte) { b[at(slotArguments, 2, 24)]++ }, `argument "a": the plane of encoding 0`},
 	}
 	for _, r := range rows {
 		b := bytes.Clone(whole)

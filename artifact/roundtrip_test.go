@@ -14,6 +14,7 @@ import (
 	"npuw/artifact/element"
 	"npuw/artifact/kernel"
 	"npuw/artifact/layout"
+	"npuw/artifact/plane"
 	fb "npuw/schema/npuwfb"
 )
 
@@ -206,7 +207,7 @@ func oracleDigest(d *fb.Digest) Digest { return Digest{d.Lo(), d.Hi()} }
 func (r *oracleReader) operand(o *fb.Operand) Operand {
 	s := o.Statistics(nil)
 	x := Operand{
-		Name: r.string(o.Name(nil)), Segment: int(o.Segment()), Offset: o.Offset(), Bytes: o.Bytes(), Encoding: byte(o.Encoding()),
+		Name: r.string(o.Name(nil)), Segment: int(o.Segment()), Offset: o.Offset(), Bytes: o.Bytes(), Encoding: plane.Encoding(o.Encoding()),
 		Statistics: element.Stats{
 			Elements: s.Elements(), Inexact: s.Inexact(), Underflowed: s.Underflowed(), NonFinite: s.NonFinite(),
 			MaxAbsError: s.MaxAbsError(), MaxAbsValue: s.MaxAbsValue(), SumXX: s.SumXx(), SumXD: s.SumXd(), SumDD: s.SumDd(),

@@ -140,7 +140,7 @@ func TestOperandRules(t *testing.T) {
 		{"pad too wide", operand(0, func(o *Operand) { o.PadBits = 1 << 16 }), `operand "linear": pad_bits 0x10000`},
 		{"elements measured", operand(0, func(o *Operand) { o.Statistics.Elements-- }), `operand "linear": statistics of 2799 elements, it has 2800`},
 		{"f64", operand(0, func(o *Operand) { o.Format = element.F64 }), `operand "linear": f64`},
-		{"no format", operand(0, func(o *Operand) { o.Format = 0 }), `operand "linear": format(0)`},
+		{"no format", operand(0, func(o *Operand) { o.Format = 0 }), `operand "linear": a plane without an element format`},
 
 		{"no axes", axis(func(o *Operand) { o.Layout.Axes = nil }), `operand "linear"`},
 		{"nine axes", axis(func(o *Operand) {
@@ -297,7 +297,7 @@ func TestParameterRules(t *testing.T) {
 		{"attribute with ESC", func(d *damaged) { d.index.Model.Attributes[2].Text = "\x1b[2J" }, `index: the text is not UTF-8`},
 		{"family too long", func(d *damaged) { d.index.Model.Family = strings.Repeat("é", 600) }, `index: Model 0: a string of 1200 bytes`},
 		{"producer with NUL", func(d *damaged) { d.index.Producer.Name = "a\x00b" }, `index: the text is not UTF-8`},
-		{"notes", func(d *damaged) { d.index.Notes = []Note{{1, 0, 0}} }, "notes: 1 of them"},
+		{"notes", func(d *damaged) { d.index.Notes = []Note{{2, 0, 0}} }, "notes: number 0 is of kind 2"},
 	})
 }
 

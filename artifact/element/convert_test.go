@@ -372,9 +372,14 @@ func TestConversionErrors(t *testing.T) {
 		{"ToFloat32 from f64", ToFloat32(make([]float32, 1), make([]byte, 8), F64)},
 		{"ToFloat32, odd length", ToFloat32(make([]float32, 1), make([]byte, 3), BF16)},
 		{"ToFloat32, short", ToFloat32(make([]float32, 2), make([]byte, 4), F32)},
-		{"ToFloat32, unknown", ToFloat32(nil, nil, 9)},
+		{"ToFloat32, unknown", ToFloat32(nil, nil, 99)},
 		{"ToFloat64, long", ToFloat64(make([]float64, 1), make([]byte, 16), F64)},
 		{"ToFloat64, unknown", ToFloat64(nil, nil, 0)},
+		{"ToFloat64, packed codes", ToFloat64(make([]float64, 2), make([]byte, 1), U4)},
+		{"ToFloat64, part of an element", ToFloat64(make([]float64, 8), make([]byte, 8), BFP16)},
+		{"ToFloat32, part of an element's values", ToFloat32(make([]float32, 15), make([]byte, 9), BFP16)},
+		{"Encode to codes", Encode(make([]byte, 1), make([]float32, 1), I8)},
+		{"Encode to bfp16", Encode(make([]byte, 9), make([]float32, 8), BFP16)},
 		{"Encode to f64", Encode(make([]byte, 8), make([]float64, 1), F64)},
 		{"Encode, short", Encode(make([]byte, 2), make([]float32, 2), BF16)},
 		{"Encode, unknown", Encode(nil, []float32{}, 200)},
@@ -386,14 +391,43 @@ func TestConversionErrors(t *testing.T) {
 	}
 }
 
-func TestParseFormat(t *testing.T) {
+func TestFormats(t *testing.T) {
 	t.Parallel()
-	for _, f := range []Format{F32, F16, BF16, F64} {
-		if got, err := ParseFormat(f.String()); got != f || err != nil {
-			t.Errorf("ParseFormat(%q) = %v, %v", f, got, err)
+	rows := []struct {
+		f                  Format
+		number             uint8
+		name               string
+		bits, size, values int
+		plain              bool
+	}{
+		{F32, 1, "f32", 32, 4, 1, true},
+		{F16, 2, "f16", 16, 2, 1, true},
+		{BF16, 3, "bf16", 16, 2, 1, true},
+		{F64, 4, "f64", 64, 8, 1, false},
+		{I8, 5, "i8", 8, 1, 1, false},
+		{U8, 6, "u8", 8, 1, 1, false},
+		{I4, 7, "i4", 4, 0, 1, false},
+		{U4, 8, "u4", 4, 0, 1, false},
+		{NF4, 9, "nf4", 4, 0, 1, false},
+		{BFP16, 10, "bfp16", 72, 9, 8, false},
+		{E8M0, 11, "e8m0", 8, 1, 1, false},
+		{0, 0, "format(0)", 0, 0, 0, false},
+		{12, 12, "format(12)", 0, 0, 0, false},
+		{255, 255, "format(255)", 0, 0, 0, false},
+	}
+	for _, r := range rows {
+		f, known := r.f, r.bits > 0
+		if uint8(f) != r.number || f.String() != r.name || f.Known() != known || f.Plain() != r.plain {
+			t.Errorf("format %d is %v, known: %v, plain: %v; want %+v", uint8(f), f, f.Known(), f.Plain(), r)
+		}
+		if f.Bits() != r.bits || f.Size() != r.size || f.Values() != r.values {
+			t.Errorf("%v has %d bits, %d bytes, %d values; want %+v", f, f.Bits(), f.Size(), f.Values(), r)
+		}
+		if got, err := ParseFormat(r.name); (err == nil) != known || known && got != f {
+			t.Errorf("ParseFormat(%q) = %v, %v", r.name, got, err)
 		}
 	}
-	for _, name := range []string{"", "BF16", "format(9)", "int8", "bf16 "} {
+	for _, name := range []string{"", "BF16", "int8", "bf16 "} {
 		if f, err := ParseFormat(name); err == nil || f != 0 {
 			t.Errorf("ParseFormat(%q) = %v, %v; want an error", name, f, err)
 		}

@@ -6,7 +6,7 @@ import (
 	"math"
 )
 
-// Encode writes src to dst as little-endian elements of f: F32, F16 or BF16; F64 is a format of sources only. Each value is
+// Encode writes src to dst as little-endian elements of f, which is Plain: F32, F16 or BF16. Each value is
 // rounded once, to nearest, ties to even; subnormals are kept and overflow gives infinity. F32 from float32 copies the bits;
 // every other conversion makes a NaN quiet and keeps its sign and upper payload bits. The lengths must agree.
 func Encode[T float32 | float64](dst []byte, src []T, f Format) error {
@@ -25,13 +25,13 @@ func Encode[T float32 | float64](dst []byte, src []T, f Format) error {
 }
 
 func checkTarget(f Format) error {
-	if f == F64 {
-		return fmt.Errorf("element: %v is a format of sources; operands are f32, f16 or bf16", f)
-	}
-	if !f.Known() {
+	switch {
+	case f.Plain():
+		return nil
+	case !f.Known():
 		return fmt.Errorf("element: %v is not known", f)
 	}
-	return nil
+	return fmt.Errorf("element: %v is no format of plain values; f32, f16 and bf16 are", f)
 }
 
 // encode is Encode in plain Go, for lengths and a format that were checked.

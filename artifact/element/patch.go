@@ -25,11 +25,8 @@ func EncodePatch[T float32 | float64](
 	if err := checkTarget(f); err != nil {
 		return Stats{}, -1, err
 	}
-	if rows < 0 || rows > PatchSize || cols < 0 || cols > PatchSize {
-		return Stats{}, -1, fmt.Errorf("element: a patch of %d x %d; at most %d x %d", rows, cols, PatchSize, PatchSize)
-	}
-	if rows == 0 || cols == 0 {
-		return Stats{}, -1, nil
+	if err := checkPatch(rows, cols); err != nil || rows == 0 || cols == 0 {
+		return Stats{}, -1, err
 	}
 	if !rowsFit(len(src), srcStride, rows, cols) || !rowsFit(len(dst), dstStride, rows, cols*f.Size()) {
 		return Stats{}, -1, fmt.Errorf("element: %d x %d of %v do not fit %d values by rows of %d and %d bytes by rows of %d",
@@ -42,6 +39,13 @@ func EncodePatch[T float32 | float64](
 	}
 	stats, first := encodePatch(dst, dstStride, src, srcStride, rows, cols, f)
 	return stats, first, nil
+}
+
+func checkPatch(rows, cols int) error {
+	if rows < 0 || rows > PatchSize || cols < 0 || cols > PatchSize {
+		return fmt.Errorf("element: a patch of %d x %d; at most %d x %d", rows, cols, PatchSize, PatchSize)
+	}
+	return nil
 }
 
 // rowsFit reports whether rows of the given width, stride apart, lie within length and do not overlap.
@@ -105,7 +109,7 @@ func (l *laneSums) total() float64 {
 
 // measureRow adds a row of source values x and encoded values y, whose first element has the given index in the patch.
 // Magnitudes are compared by their bits, which order as the values do.
-func measureRow[T float32 | float64](m *meter, x []T, y []float32, index int) {
+func measureRow[X, Y float32 | float64](m *meter, x []X, y []Y, index int) {
 	y = y[:len(x)]
 	maxAbsError, maxAbsValue, exact := m.maxAbsError, m.maxAbsValue, uint64(0)
 	for c := range x {

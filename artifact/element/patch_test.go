@@ -183,7 +183,7 @@ func TestEncodePatchErrors(t *testing.T) {
 		f                                          Format
 	}{
 		{"to f64", 1 << 16, 512, 1 << 13, 64, 64, 64, F64},
-		{"unknown format", 1 << 16, 512, 1 << 13, 64, 64, 64, 9},
+		{"unknown format", 1 << 16, 512, 1 << 13, 64, 64, 64, 99},
 		{"too many rows", 1 << 16, 16, 1 << 13, 8, 65, 8, BF16},
 		{"too many columns", 1 << 16, 256, 1 << 13, 128, 8, 65, BF16},
 		{"negative rows", 64, 16, 64, 8, -1, 8, BF16},

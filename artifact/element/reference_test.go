@@ -108,11 +108,12 @@ func (b binaryFormat) signed(code int, x float64) int {
 	return code
 }
 
-// naiveStats is the definition of a patch's statistics, written lane by lane over x and over y as decoded from dst.
+// naiveStats is the definition of a patch's statistics over x and over y as decoded from dst.
 func naiveStats[T float32 | float64](
 	dst []byte, dstStride int, src []T, srcStride, rows, cols int, b binaryFormat,
 ) (s Stats, first int) {
-	y := func(r, c int) float64 {
+	x := func(r, c int) float64 { return float64(src[r*srcStride+c]) }
+	return statsOf(x, func(r, c int) float64 {
 		at := dst[r*dstStride+c*b.format.Size():]
 		if b.format == F32 {
 			return float64(math.Float32frombits(binary.LittleEndian.Uint32(at)))
@@ -122,14 +123,17 @@ func naiveStats[T float32 | float64](
 			return math.NaN()
 		}
 		return v
-	}
-	finite := func(v float64) bool { return !math.IsInf(v, 0) && !math.IsNaN(v) }
+	}, rows, cols)
+}
+
+// statsOf is the definition of a patch's statistics, written lane by lane over x and y by row and column.
+func statsOf(x, y func(r, c int) float64, rows, cols int) (s Stats, first int) {
 	var xx, xd, dd [8]float64
 	first = rows * cols
 	for lane := range 8 {
 		for r := range rows {
 			for c := lane; c < cols; c += 8 {
-				x, y := float64(src[r*srcStride+c]), y(r, c)
+				x, y := x(r, c), y(r, c)
 				s.Elements++
 				if !finite(x) || !finite(y) {
 					s.NonFinite++

@@ -15,6 +15,9 @@ const (
 	quiet64   = 1 << 51
 	quietBF16 = 1 << 6
 
+	bias64     = 1023 // of the exponent of a binary64
+	fraction64 = 52   // bits of its significand behind the first
+
 	halfBF16     = 0x7fff  // added together with the lowest bit kept, it carries where rounding to even goes up
 	lostOfF64    = 52 - 23 // significand bits of a binary64 that a binary32 does not have
 	sign64Over32 = 63 - 31 // from the sign of a binary32 up to that of a binary64

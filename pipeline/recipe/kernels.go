@@ -275,7 +275,7 @@ func (k *Kernels) Bind(x *artifact.Index) error {
 					o.Name, a.MemoryGroup, by, s.Name, s.MemoryGroup)
 			}
 			grouped[o.Segment], s.MemoryGroup = o.Name, a.MemoryGroup
-			if err := a.Fits(o.Format, o.Layout, o.Bytes, s.MemoryGroup); err != nil {
+			if err := a.Fits(o.Storage(), s.MemoryGroup); err != nil {
 				return k.doc.fault(b.at, "operand %q does not fit contract %q: %v", o.Name, c.Name, err)
 			}
 			x.Bindings = append(x.Bindings, artifact.Binding{Operand: i, Contract: b.contract, Argument: b.argument})

@@ -113,7 +113,7 @@ func (b *builder) adapt(name string, want *kernel.Argument, a argument) (argumen
 	case alike(want, &a.Argument):
 		return a, nil
 	case a.Role != kernel.Activation || want.Kind != kernel.BufferArgument:
-		return a, want.Fits(a.Format, a.Layout, a.Bytes, a.MemoryGroup)
+		return a, want.Fits(a.Storage(), a.MemoryGroup)
 	}
 	to, err := b.through(want, a)
 	if err != nil {
