@@ -125,188 +125,186 @@ def xxh3_128(pieces):
     return _merge(acc, 11, length * _P64[0]), _merge(acc, 117, ~(length * _P64[1]))
 
 
-# --- Sections 1 and 5: what the header and the index are made of -----------------------------------------------------
+# --- Sections 1 and 5: the header and the index ----------------------------------------------------------------------
 
-# Each struct: its bytes, then its fields as name:offset:type, B u8, I u32, i i32, Q u64, q i64, d f64.
+# The header, then the index's slots, in order: name, struct, its bytes, its fields as name:offset:type. Types are B u8, I u32,
+# i i32, Q u64, q i64, d f64, Statistics, and for a Range the vector it is of; a Text is one of text. (from is a word of
+# Python's, and a `to` that is missing is filled in: hence from_ and to_.)
 _STRUCTS = """
-    Header         256  magic:0:Q version:8:I header_bytes:12:I required_features:16:Q optional_features:24:Q file_bytes:32:Q \
-                        page_bytes:40:Q index_offset:48:Q index_bytes:56:Q index_digest:64:Q index_digest_hi:72:Q \
-                        header_digest:240:Q header_digest_hi:248:Q
-    Axis            24  name:0:B extent:8:Q padded:16:Q
-    Digit           24  axis:0:B size:8:Q stride:16:Q
-    SegmentFacts    40  offset:0:Q bytes:8:Q digest:16:Q digest_hi:24:Q kind:32:B memory_group:36:i
-    OperandFacts    24  segment:0:I encoding:4:B offset:8:Q bytes:16:Q
-    PlaneFacts      48  offset:0:Q bytes:8:Q pad_bits:16:Q record_elements:24:Q record_bytes:32:Q role:40:B element:41:B
-    PlacementFacts  16  parameter:0:I scale:8:d
-    PlacedAxis      32  begin:0:Q size:8:Q step:16:Q axis:24:B
-    FillFacts        8  value:0:d
-    Statistics      72  elements:0:Q inexact:8:Q underflowed:16:Q non_finite:24:Q max_abs_error:32:d max_abs_value:40:d \
-                        sum_xx:48:d sum_xd:56:d sum_dd:64:d
-    AttributeFacts  24  integer:0:q real:8:d kind:16:B
-    ProducerFacts    4  revision:0:I
-    Note            12  kind:0:B parameter:4:I operand:8:I
-    XclbinFacts     40  uuid_lo:0:Q uuid_hi:8:Q bytes:16:Q digest:24:Q digest_hi:32:Q
-    ContractFacts    8  xclbin:0:I instructions:4:I
-    ArgumentFacts   24  index:0:I memory_group:4:i bytes:8:Q kind:16:B role:17:B element:18:B
-    Binding         12  operand:0:I contract:4:I argument:8:I
+    header      Header     256  magic:0:Q version:8:I header_bytes:12:I required_features:16:Q optional_features:24:Q \
+                                file_bytes:32:Q page_bytes:40:Q index_offset:48:Q index_bytes:56:Q index_digest:64:Q \
+                                index_digest_hi:72:Q header_digest:240:Q header_digest_hi:248:Q
+    producer    Producer    20  name:0:text recipe:8:text revision:16:I
+    model       Model        8  family:0:text
+    text        u8           1  value:0:B
+    numbers     u64          8  value:0:Q
+    axes        Axis        24  extent:0:Q padded:8:Q name:16:B
+    digits      Digit       24  size:0:Q stride:8:Q axis:16:B
+    planes      Plane       64  offset:0:Q bytes:8:Q pad_bits:16:Q record_elements:24:Q record_bytes:32:Q block:40:numbers \
+                                digits:48:digits role:56:B element:57:B order:58:B
+    placed_axes PlacedAxis  32  begin:0:Q size:8:Q step:16:Q axis:24:B
+    placements  Placement   32  scale:0:d from_:8:placed_axes to_:16:numbers parameter:24:I
+    fills       Fill        24  value:0:d begin:8:numbers size:16:numbers
+    segments    Segment     48  name:0:text offset:8:Q bytes:16:Q digest:24:Q digest_hi:32:Q memory_group:40:i kind:44:B
+    operands    Operand    136  name:0:text axes:8:axes planes:16:planes placements:24:placements fills:32:fills offset:40:Q \
+                                bytes:48:Q segment:56:I encoding:60:B statistics:64:Statistics
+    parameters  Parameter   24  name:0:text axes:8:text shape:16:numbers
+    attributes  Attribute   40  name:0:text text:8:text integer:16:q real:24:d kind:32:B
+    notes       Note        12  parameter:0:I operand:4:I kind:8:B
+    xclbins     Xclbin      48  name:0:text uuid_lo:8:Q uuid_hi:16:Q bytes:24:Q digest:32:Q digest_hi:40:Q
+    contracts   Contract    56  name:0:text operation:8:text kernel:16:text epilogue:24:text shape:32:axes \
+                                arguments:40:arguments xclbin:48:I instructions:52:I
+    arguments   Argument    48  name:0:text axes:8:axes planes:16:planes bytes:24:Q index:32:I memory_group:36:i kind:40:B \
+                                role:41:B encoding:42:B
+    bindings    Binding     12  operand:0:I contract:4:I argument:8:I
 """
+# Section 10: how many entries of a vector a Range may have.
+_LIMITS = {"text": MAX_STRING, "numbers": 8, "axes": 8, "digits": 32, "planes": 4, "placed_axes": 8, "placements": MAX_BOXES,
+           "fills": MAX_BOXES, "arguments": MAX_COUNT}
 
-# Each table: its slots as name:type. [T] is a vector, ! marks what must be there. (`from` is a word of Python's.)
-_TABLES = """
-    Index      producer:Producer! model:Model! segments:[Segment] operands:[Operand] parameters:[Parameter] notes:[Note] \
-               xclbins:[Xclbin] contracts:[Contract] bindings:[Binding]
-    Producer   name:string facts:ProducerFacts! recipe:string
-    Model      family:string attributes:[Attribute]
-    Attribute  name:string facts:AttributeFacts! text:string
-    Segment    name:string facts:SegmentFacts!
-    Operand    name:string facts:OperandFacts! axes:[Axis] planes:[Plane] placements:[Placement] fills:[Fill] \
-               statistics:Statistics!
-    Plane      facts:PlaneFacts! block:[u64] digits:[Digit]
-    Placement  facts:PlacementFacts! from_:[PlacedAxis] to:[u64]
-    Fill       facts:FillFacts! begin:[u64] size:[u64]
-    Parameter  name:string axes:string shape:[u64]
-    Xclbin     name:string facts:XclbinFacts!
-    Contract   name:string operation:string kernel:string facts:ContractFacts! shape:[Axis] arguments:[Argument] \
-               epilogue:string
-    Argument   name:string facts:ArgumentFacts! axes:[Axis] digits:[Digit]
-"""
+Statistics = collections.namedtuple(
+    "Statistics", "elements inexact underflowed non_finite max_abs_error max_abs_value sum_xx sum_xd sum_dd")
 
-# Section 10, by what a vector holds. One of u64 or of PlacedAxis has an entry an axis.
-_LIMITS = {"Axis": 8, "u64": 8, "PlacedAxis": 8, "Plane": 4, "Digit": 32, "Placement": MAX_BOXES, "Fill": MAX_BOXES}
-_LIMITS.update(dict.fromkeys("Segment Operand Parameter Attribute Xclbin Contract Note Binding".split(), MAX_COUNT))
+
+class Record(tuple):
+    """An entry of the index: its numbers, its offset in the file, the index. Its fields are attributes.
+
+    Strings and ranges are looked up when asked for: as they may overlap, all together could be far longer than the index.
+    """
+
+    file_offset = property(operator.itemgetter(-2))
+
+    def need(self, good, field, message, *args):
+        """Raises an NpuwError at a field of this entry, or else at the entry, unless good."""
+        if not good:
+            name = " %r" % self.name[:MAX_STRING] if "name" in self.struct.ranges else ""
+            at = self.file_offset + self.struct.at.get(field, 0)
+            raise NpuwError(at, "%s%s %s" % (self.struct.name, name, field), message % args)
 
 
 class _Struct:
-    """A struct type: how to read it, where its fields are, which of its bits lie between fields."""
+    """A struct type: how to read it, where its fields are, which of its bytes lie between them."""
 
     def __init__(self, name, size, *fields):
-        fields = [(name, int(at), code) for name, at, code in (field.split(":") for field in fields)]
-        self.name, self.size, self.at = name, int(size), {name: at for name, at, _ in fields}
-        self.align = max(struct.calcsize(code) for _, _, code in fields)
-        self.tuple = collections.namedtuple(name, [*self.at, "file_offset"])
-        code, self.gaps = "<", (1 << 8 * self.size) - 1
-        for _, at, kind in fields:
-            code += "%dx%s" % (at - struct.calcsize(code), kind)
-            self.gaps &= ~(((1 << 8 * struct.calcsize(kind)) - 1) << 8 * at)
-        self.unpack = struct.Struct("%s%dx" % (code, self.size - struct.calcsize(code))).unpack
+        self.name, self.size, self.gaps = name.lower(), int(size), bytearray(b"\xff" * int(size))
+        self.at, self.ranges = {}, {}  # by field: its offset; its place among the numbers, and the vector it is of
+        code, first, members = "<", 0, {"struct": self}
+        for attribute, at, type_ in (field.split(":") for field in fields):
+            field, at, of_type, get = attribute.rstrip("_"), int(at), type_, operator.itemgetter(first)
+            if len(type_) > 1:
+                of_type = "QQQQddddd" if type_ == "Statistics" else "II"
+                place = slice(first, first + len(of_type))
+                get = lambda record, place=place, type_=type_: record[-1].look_up(type_, *record[place])
+                if of_type == "II":
+                    self.ranges[field] = place, type_
+            members[attribute], self.at[field] = property(get), at
+            code += "%dx%s" % (at - struct.calcsize(code), of_type)
+            self.gaps[at:struct.calcsize(code)] = bytes(struct.calcsize(code) - at)
+            first += len(of_type)
+        self.align = max(map(struct.calcsize, re.findall("[BIiQqd]", code)))
+        self.unpack = struct.Struct("%s%dx" % (code, self.size - struct.calcsize(code))).iter_unpack
+        self.record = type(name, (Record,), members)
 
-    def read(self, raw, file_offset, field):
-        filled = int.from_bytes(raw, "little") & self.gaps
+    def records(self, raw, file_offset, index):
+        filled = int.from_bytes(raw, "little") & int.from_bytes(self.gaps * (len(raw) // self.size), "little")
         first = file_offset + ((filled & -filled).bit_length() - 1) // 8
-        _need(not filled, first, field, "a byte between fields is not zero")
-        return self.tuple(*self.unpack(raw), file_offset)
+        _need(not filled, first, self.name, "a byte between fields is not zero")
+        return tuple(self.record((*numbers, file_offset + i * self.size, index)) for i, numbers in enumerate(self.unpack(raw)))
 
 
-_STRUCTS = {line[0]: _Struct(*line) for line in map(str.split, _STRUCTS.strip().splitlines())}
-_TABLES = {line[0]: [slot.split(":") for slot in line[1:]] for line in map(str.split, _TABLES.strip().splitlines())}
+_STRUCTS = {line[0]: _Struct(*line[1:]) for line in map(str.split, _STRUCTS.strip().splitlines())}
+_HEADER = _STRUCTS.pop("header")
+_STRUCTS["operands"].record.segment_name = property(lambda o: o[-1].segments[o.segment].name)
 
 
-class Record:
-    """A table of the index: its slots, and the fields of its facts, are attributes."""
-
-    def __init__(self, table, file_offset):
-        self.table, self.file_offset, self.facts_offset = table, file_offset, file_offset
-
-    def need(self, good, field, message, *args):
-        """Raises an NpuwError at a field of this table's facts, or else at the table, unless good."""
-        if not good:
-            facts = _STRUCTS.get(self.table + "Facts")
-            at = self.facts_offset + facts.at[field] if facts and field in facts.at else self.file_offset
-            words = [self.table.lower()] + ([repr(self.name)] if getattr(self, "name", "") else []) + [field]
-            raise NpuwError(at, " ".join(words), message % args)
+def _check_text(raw, file_offset):
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as err:
+        raise NpuwError(file_offset + err.start, "text", "not UTF-8") from None
+    if control := CONTROLS.search(text):
+        at = file_offset + len(text[:control.start()].encode("utf-8"))
+        raise NpuwError(at, "text", "a control character, %s" % ascii(control.group()))
 
 
 class _Index:
-    """Reads tables out of the index. Every position is checked; what is read adds up to no more than its length."""
+    """The vectors of the index by name, and producer and model. Their texts and ranges have been checked, nothing else."""
 
     def __init__(self, data, base):
-        self.data, self.base, self.budget = data, base, len(data)
+        def take(at, size, align, field):
+            where = base + max(0, min(at, len(data)))
+            _need(0 <= at <= len(data) - size, where, field, "%d bytes that reach outside the index", size)
+            _need(at % align == 0, where, field, "not on a multiple of %d", align)
+            return data[at:at + size]
 
-    def inside(self, at, size, align, field):
-        good = 0 <= at <= len(self.data) - size
-        _need(good, self.base + max(0, min(at, len(self.data))), field, "%d bytes that reach outside the index", size)
-        _need(at % align == 0, self.base + at, field, "not on a multiple of %d", align)
+        def number(code, at, field):
+            return struct.unpack(code, take(at, struct.calcsize(code), struct.calcsize(code), field))[0]
 
-    def number(self, code, at, field):
-        size = struct.calcsize(code)
-        self.inside(at, size, size, field)
-        return struct.unpack_from(code, self.data, at)[0]
-
-    def spend(self, size, at, field):
-        self.budget -= size
-        _need(self.budget >= 0, self.base + at, field, "the index unfolds to more than its own length")
-
-    def table(self, kind, at, field):
-        vtable = at - self.number("<i", at, field)
-        vtable_size = self.number("<H", vtable, field)
-        _need(vtable_size >= 4 and vtable_size % 2 == 0, self.base + vtable, field, "a vtable of %d bytes", vtable_size)
-        self.inside(vtable, vtable_size, 2, field)
-        self.spend(4, at, field)
-        record = Record(kind, self.base + at)
-        for slot, (name, type_) in enumerate(_TABLES[kind]):
-            field, must, type_ = "%s %s" % (kind.lower(), name.rstrip("_")), type_.endswith("!"), type_.rstrip("!")
-            entry, of_struct = 4 + 2 * slot, _STRUCTS.get(type_)
-            place = self.number("<H", vtable + entry, field) if entry < vtable_size else 0
-            _need(place or not must, self.base + at, field, "missing")
-            if place:
-                _need(place >= 4, self.base + vtable + entry, field, "at %d in its table", place)
-                self.spend(of_struct.size if of_struct else 4, at, field)
-                value = (self.struct if of_struct else self.reference)(of_struct or type_, at + place, field)
+        _need(data[4:8] == b"NPUW", base + 4, "index identifier", "%r", data[4:8])
+        table = number("<I", 0, "index table")
+        vtable = table - number("<i", table, "index table")
+        vtable_size, room = number("<H", vtable, "index vtable"), len(data)
+        _need(vtable_size >= 4 and vtable_size % 2 == 0, base + vtable, "index vtable", "of %d bytes", vtable_size)
+        take(vtable, vtable_size, 2, "index vtable")
+        for slot, (field, kind) in enumerate(_STRUCTS.items()):
+            entry, first, count = 4 + 2 * slot, 0, 0
+            place = number("<H", vtable + entry, field) if entry < vtable_size else 0
+            _need(place == 0 or place >= 4, base + vtable + entry, field, "at %d in the table", place)
+            if field in ("producer", "model"):
+                _need(place, base + table, field, "missing")
+                first, count = table + place, 1
+            elif place:
+                distance = number("<I", table + place, field)
+                _need(distance >= 4, base + table + place, field, "a distance of %d", distance)
+                first = table + place + distance + 4
+                count, most = number("<I", first - 4, field), MAX_COUNT if slot >= 10 else MAX_INDEX
+                _need(count <= most, base + first - 4, field, "%d of them, at most %d", count, most)
+                room -= 4 + count * kind.size
+                _need(room >= 0, base + first - 4, field, "the vectors are longer than the index")
+            raw = take(first, count * kind.size, kind.align, field)
+            if field == "text":
+                _check_text(raw, base + first)
+                self.text = raw
+            elif field == "numbers":
+                self.numbers = struct.unpack("<%dQ" % count, raw)
             else:
-                value = "" if type_ == "string" else () if type_.startswith("[") else None
-            if name == "facts":
-                record.facts_offset = value.file_offset
-                for field_name, field_value in zip(value._fields[:-1], value):
-                    setattr(record, field_name, field_value)
-            else:
-                setattr(record, name, value)
-        return record
+                setattr(self, field, kind.records(raw, base + first, self))
+        self._check_ranges()
+        (self.producer,), (self.model,) = self.producer, self.model
+        self.model.attributes = self.attributes
 
-    def struct(self, kind, at, field):
-        self.inside(at, kind.size, kind.align, field)
-        return kind.read(self.data[at:at + kind.size], self.base + at, field)
+    def look_up(self, type_, *numbers):
+        """What a field of several numbers stands for."""
+        if type_ == "Statistics":
+            return Statistics(*numbers)
+        found = getattr(self, type_)[numbers[0]:sum(numbers)]
+        return found.decode("utf-8", "replace") if type_ == "text" else found
 
-    def reference(self, type_, at, field):
-        """The string, vector or table to which the u32 distance at a position leads."""
-        distance = self.number("<I", at, field)
-        _need(distance >= 4, self.base + at, field, "a distance of %d", distance)
-        target = at + distance
-        if type_ == "string":
-            return self.string(target, field)
-        if not type_.startswith("["):
-            return self.table(type_, target, field)
-        count, kind, first = self.number("<I", target, field), type_[1:-1], target + 4
-        limit, of_struct = _LIMITS.get(kind, MAX_INDEX), _STRUCTS.get(kind)
-        _need(count <= limit, self.base + target, field, "%d of them, at most %d", count, limit)
-        size, align = (of_struct.size, of_struct.align) if of_struct else (8, 8) if kind == "u64" else (4, 4)
-        self.inside(first, count * size, align, field)
-        self.spend(4 + count * size, target, field)
-        if kind == "u64":
-            return struct.unpack_from("<%dQ" % count, self.data, first)
-        if of_struct:
-            return [self.struct(of_struct, first + i * size, kind) for i in range(count)]
-        return [self.reference(kind, first + 4 * i, field) for i in range(count)]
-
-    def string(self, at, field):
-        size = self.number("<I", at, field)
-        _need(size <= MAX_STRING, self.base + at, field, "%d bytes, at most %d", size, MAX_STRING)
-        self.inside(at + 4, size + 1, 1, field)
-        self.spend(4 + size, at, field)
-        raw = self.data[at + 4:at + 4 + size]
-        _need(self.data[at + 4 + size] == 0, self.base + at + 4 + size, field, "no zero byte after the string")
-        try:
-            text = raw.decode("utf-8")
-        except UnicodeDecodeError as err:
-            raise NpuwError(self.base + at + 4 + err.start, field, "not UTF-8") from None
-        _need(not CONTROLS.search(text), self.base + at + 4, field, "%s has a control character", ascii(text))
-        return text
+    def _check_ranges(self):
+        ends = {"placements": 0, "fills": 0, "arguments": 0}  # of ranges so far in the vectors where they follow each other
+        for record in itertools.chain.from_iterable(getattr(self, name) for name, kind in _STRUCTS.items() if kind.ranges):
+            for field, (place, vector) in record.struct.ranges.items():
+                (first, count), entries, most = record[place], getattr(self, vector), _LIMITS[vector]
+                good = first + count <= len(entries) and count <= most and (count or first == 0)
+                record.need(good, field, "%d from %d on, of %d and at most %d", count, first, len(entries), most)
+                if vector == "text":
+                    cut = any(entries[at:at + 1] and entries[at] & 0xC0 == 0x80 for at in (first, first + count))
+                    record.need(not cut, field, "begins or ends inside a character")
+                elif vector in ends and count:
+                    record.need(first == ends[vector], field, "from %d on, must be %d", first, ends[vector])
+                    ends[vector] += count
+        for vector, end in ends.items():
+            for record in getattr(self, vector)[end:]:
+                record.need(False, vector, "in no range")
 
 
 def _check_names(records):
-    names = set()
+    seen = {}  # by hash of the name, as names may share bytes: records
     for record in records:
-        record.need(record.name and record.name not in names, "name", "empty, or given twice")
-        names.add(record.name)
+        name = record.name
+        same = seen.setdefault(hash(name), [])
+        record.need(name and all(other.name != name for other in same), "name", "empty, or given twice")
+        same.append(record)
 
 
 # --- Section 6: axes and layouts -------------------------------------------------------------------------------------
@@ -315,8 +313,12 @@ def _check_axes(owner, axes, fewest):
     owner.need(fewest <= len(axes) == len({axis.name for axis in axes}), "axes", "none, or a name given twice")
     for axis in axes:
         good = ord("A") <= axis.name <= ord("Z") and 1 <= axis.extent <= axis.padded
-        _need(good, axis.file_offset, "axis", "name %d, extent %d, padded %d", *axis[:3])
+        axis.need(good, "name", "%d, extent %d, padded %d", axis.name, axis.extent, axis.padded)
     owner.need(math.prod(axis.padded for axis in axes) <= MAX_SIZE, "axes", "more than 2^62 elements")
+
+
+def _axes(owner):
+    return [(chr(axis.name), axis.extent, axis.padded) for axis in owner.axes]
 
 
 def _check_digits(owner, axes):
@@ -325,17 +327,38 @@ def _check_digits(owner, axes):
     strides = [1] * len(grid)
     for digit in owner.digits:
         good = digit.axis < len(grid) and 1 <= digit.size <= MAX_SIZE and 1 <= digit.stride <= MAX_SIZE
-        _need(good, digit.file_offset, "digit", "axis %d, size %d, stride %d", *digit[:3])
+        digit.need(good, "size", "%d, stride %d, axis %d", *digit[:3])
     for digit in sorted((d for d in owner.digits if d.size != 1), key=lambda d: d.stride):
         want = strides[digit.axis]
-        _need(digit.stride == want, digit.file_offset, "digit stride", "%d, must be %d", digit.stride, want)
+        digit.need(digit.stride == want, "stride", "%d, must be %d", digit.stride, want)
         strides[digit.axis] *= digit.size
     owner.need(strides == grid, "digits", "they make %s places by axis, must be %s", strides, grid)
 
 
+def _check_planes(owner, pads):
+    """Checks the plane of an operand or an argument. Gives None, or why it cannot be used; then it has not been looked at."""
+    if owner.encoding != 0:
+        return "encoding %d" % owner.encoding
+    owner.need(len(owner.planes) == 1, "planes", "%d of them, must be one", len(owner.planes))
+    plane, = owner.planes
+    plane.need(plane.element not in (NO_ELEMENT, F64), "element", "format %d", plane.element)
+    if plane.element not in ELEMENTS:
+        return "element format %d" % plane.element
+    name, width, _ = ELEMENTS[plane.element]
+    want = math.prod(axis.padded for axis in owner.axes) * width
+    owner.need(owner.bytes == want, "bytes", "%d, must be %d", owner.bytes, want)
+    plane.need(plane.bytes == want, "bytes", "%d, must be %d", plane.bytes, want)
+    plane.need(plane.block in ((), (1,) * len(owner.axes)), "block", "%s, must be 1 for each axis", plane.block)
+    for field in "role", "offset", "record_elements", "record_bytes", "order":
+        plane.need(getattr(plane, field) == 0, field, "%d, must be 0", getattr(plane, field))
+    plane.need(plane.pad_bits >> (8 * width if pads else 0) == 0, "pad_bits", "%#x for %s", plane.pad_bits, name)
+    _check_digits(plane, owner.axes)
+    return None
+
+
 def _canonical(digits):
     merged = []
-    for axis, size, stride in (d[:3] for d in digits if d.size != 1):
+    for size, stride, axis in (d[:3] for d in digits if d.size != 1):
         if merged and merged[-1][0] == axis and merged[-1][2] == stride * size:
             size *= merged.pop()[1]
         merged.append((axis, size, stride))
@@ -344,7 +367,7 @@ def _canonical(digits):
 
 def notation(digits, names):
     """Digits as text, outermost first, sizes resolved; @stride on an axis whose strides do not follow from its sizes."""
-    digits = [digit[:3] for digit in digits]
+    digits = [(digit.axis, digit.size, digit.stride) for digit in digits]
     digits += [(axis, 1, 1) for axis in range(len(names)) if axis not in {digit[0] for digit in digits}]
     natural, explicit = [1] * len(names), set()
     for axis, size, stride in reversed(digits):
@@ -525,8 +548,8 @@ def _in_memory():
 class File:
     """An artifact whose header and index have been checked (section 9, a reader that opens a file).
 
-    header, producer, model, segments, operands, parameters, notes, xclbins, contracts, bindings hold what FORMAT.md names.
-    An operand also has extents, padded, segment_name, format, layout, and unsupported: None, or why it cannot be decoded.
+    header, and by the names of FORMAT.md's section 5 producer, model and the vectors of the index. model also has attributes; an
+    operand extents, padded, segment_name, format, layout, and unsupported: None, or why it cannot be decoded.
     """
 
     def __init__(self, path):
@@ -538,6 +561,7 @@ class File:
             self._check_segments()
             self._check_operands()
             self._check_contracts()
+            self._check_bindings()
         except BaseException:
             self.close()
             raise
@@ -554,17 +578,19 @@ class File:
         self._map = None
 
     def _read_header(self):
-        raw, kind = self._file.read(256), _STRUCTS["Header"]
+        raw = self._file.read(256)
         _need(raw and raw[:8] == MAGIC[:len(raw)], 0, "magic", "not an .npuw file")
         _need(len(raw) == 256, len(raw), "header", "the file ends inside it")
-        self.header = h = kind.tuple(*kind.unpack(raw), 0)
+        version, = struct.unpack_from("<I", raw, 8)
+        _need(version == 1, 8, "version", "%d: this reader knows version 1", version)
+        good = struct.unpack_from("<QQ", raw, 240) == xxh3_128([raw[:240] + bytes(16)])
+        _need(good, 240, "header_digest", "not the header's")
+        self.header, = _HEADER.records(raw, 0, None)
+        h = self.header
 
         def need(good, field, message):
-            _need(good, kind.at[field], field, "%d: %s", getattr(h, field), message)
+            h.need(good, field, "%d: %s", getattr(h, field), message)
 
-        need(h.version == 1, "version", "this reader knows version 1")
-        need((h.header_digest, h.header_digest_hi) == xxh3_128([raw[:240] + bytes(16)]), "header_digest", "not the header's")
-        kind.read(raw, 0, "header")
         need(h.header_bytes == 256, "header_bytes", "must be 256")
         need(h.required_features == 0, "required_features", "this reader knows no feature")
         need(h.page_bytes in PAGE_SIZES, "page_bytes", "must be 4096, 16384 or 65536")
@@ -581,21 +607,19 @@ class File:
         good = len(data) == self.header.index_bytes
         good = good and (self.header.index_digest, self.header.index_digest_hi) == xxh3_128([data])
         _need(good, at, "index", "does not have its digest")
-        _need(data[4:8] == b"NPUW", at + 4, "index identifier", "%r", data[4:8])
-        index = _Index(data, at)
-        self.__dict__.update(vars(index.table("Index", index.number("<I", 0, "index root"), "index")))
-        for records in self.segments, self.operands, self.parameters, self.model.attributes, self.contracts:
+        self.__dict__.update(vars(_Index(data, at)))
+        for records in self.segments, self.operands, self.parameters, self.attributes, self.contracts:
             _check_names(records)
         for parameter in self.parameters:
-            good = len(set(parameter.axes)) == len(parameter.axes) == len(parameter.shape)
-            good = good and all("A" <= name <= "Z" for name in parameter.axes)
-            parameter.need(good, "axes", "%r for a shape of %d axes", parameter.axes, len(parameter.shape))
+            axes = parameter.axes
+            good = len(set(axes)) == len(axes) == len(parameter.shape) and all("A" <= name <= "Z" for name in axes)
+            parameter.need(good, "axes", "%r for a shape of %d axes", axes, len(parameter.shape))
             good = 1 <= math.prod(parameter.shape) <= MAX_SIZE
             parameter.need(good, "shape", "%s: no elements, or more than 2^62", list(parameter.shape))
         for note in self.notes:
-            _need(self.header.optional_features, note.file_offset, "note", "version 1 has none")
-            good = note.parameter < len(self.parameters) and note.operand < len(self.operands)
-            _need(good, note.file_offset, "note", "parameter %d, operand %d", note.parameter, note.operand)
+            note.need(self.header.optional_features, "kind", "%d, version 1 has none", note.kind)
+            note.need(note.parameter < len(self.parameters), "parameter", "%d of %d", note.parameter, len(self.parameters))
+            note.need(note.operand < len(self.operands), "operand", "%d of %d", note.operand, len(self.operands))
 
     def _check_segments(self):
         page, end = self.header.page_bytes, self.header.page_bytes
@@ -603,7 +627,7 @@ class File:
             segment.need(segment.offset == end, "offset", "%d, must be %d", segment.offset, end)
             segment.need(segment.bytes and segment.bytes % page == 0, "bytes", "%d, must be whole pages", segment.bytes)
             end += segment.bytes
-        _need(end == self.header.index_offset, 48, "index_offset", "segments end at %d", end)
+        self.header.need(end == self.header.index_offset, "index_offset", "segments end at %d", end)
 
     def _check_operands(self):
         before, end = 0, 0
@@ -617,51 +641,27 @@ class File:
             before, end = number, operand.offset + operand.bytes
             operand.need(end <= segment.bytes, "bytes", "%d, past the end of the segment", operand.bytes)
             _check_axes(operand, operand.axes, 1)
-            operand.extents = tuple(axis.extent for axis in operand.axes)
-            operand.padded = tuple(axis.padded for axis in operand.axes)
-            operand.segment_name = segment.name
-            self._check_plane(operand, segment.kind)
+            operand.extents, operand.padded = zip(*(axis[:2] for axis in operand.axes))
+            operand.unsupported = "segment kind %d" % segment.kind if segment.kind not in KINDS else _check_planes(operand, True)
+            operand.format = operand.layout = None
+            if not operand.unsupported:
+                operand.format = ELEMENTS[operand.planes[0].element][0]
+                operand.layout = notation(operand.planes[0].digits, [chr(axis.name) for axis in operand.axes])
             self._check_placements(operand)
             operand.need(operand.statistics.elements == math.prod(operand.extents), "statistics", "not of its elements")
-
-    def _check_plane(self, operand, segment_kind):
-        """Checks the plane of encoding 0. Of an operand that is unsupported none is looked at."""
-        operand.format = operand.layout = operand.unsupported = None
-        if operand.encoding != 0:
-            operand.unsupported = "encoding %d" % operand.encoding
-            return
-        operand.need(len(operand.planes) == 1, "planes", "%d of them, must be one", len(operand.planes))
-        plane = operand.planes[0]
-        if segment_kind not in KINDS:
-            operand.unsupported = "segment kind %d" % segment_kind
-            return
-        plane.need(plane.element not in (NO_ELEMENT, F64), "element", "format %d in an operand", plane.element)
-        if plane.element not in ELEMENTS:
-            operand.unsupported = "element format %d" % plane.element
-            return
-        operand.format, width, _ = ELEMENTS[plane.element]
-        plane.need(plane.role == 0, "role", "%d, must be values", plane.role)
-        plane.need(plane.offset == 0 and plane.bytes == operand.bytes, "bytes", "must be the operand's")
-        plane.need(plane.record_elements == plane.record_bytes == 0, "record_elements", "records, which version 1 has not")
-        plane.need(plane.block in ((), (1,) * len(operand.axes)), "block", "%s, must be 1 for each axis", list(plane.block))
-        _check_digits(plane, operand.axes)
-        operand.layout = notation(plane.digits, [chr(axis.name) for axis in operand.axes])
-        want = math.prod(operand.padded) * width
-        operand.need(operand.bytes == want, "bytes", "%d, must be %d", operand.bytes, want)
-        plane.need(plane.pad_bits >> 8 * width == 0, "pad_bits", "%#x for %s", plane.pad_bits, operand.format)
 
     def _check_placements(self, operand):
         rank = len(operand.axes)
         for placement in operand.placements:
-            number = placement.parameter
+            number, placement.operand = placement.parameter, operand
             placement.need(number < len(self.parameters), "parameter", "%d of %d", number, len(self.parameters))
-            shape, placement.to = self.parameters[number].shape, placement.to or (0,) * rank
+            shape, placement.to = self.parameters[number].shape, placement.to_ or (0,) * rank
             placement.need(len(placement.to) == rank, "to", "%d axes, must be %d", len(placement.to), rank)
             placement.need(len(placement.from_) == len(shape), "from", "%d axes, must be %d", len(placement.from_), len(shape))
             placement.need(math.isfinite(placement.scale) and placement.scale, "scale", "%r", placement.scale)
             for axis, extent in zip(placement.from_, shape):
                 good = axis.axis < rank and axis.step >= 1 and axis.size >= 1 and axis.begin + axis.size <= extent
-                _need(good, axis.file_offset, "placement from", "%s, of %d", axis[:4], extent)
+                axis.need(good, "begin", "%d, size %d, step %d, axis %d: of %d", *axis[:4], extent)
             placement.count = math.prod(axis.size for axis in placement.from_)
             reach = list(placement.to)
             for axis, size, step in _moves(placement):
@@ -684,26 +684,27 @@ class File:
             contract.need(good, "instructions", "%d, not a segment of instructions", number)
             _check_axes(contract, contract.shape, 0)
             _check_names(contract.arguments)
-            for argument in contract.arguments:
-                of_elements = argument.kind == BUFFER and argument.element != NO_ELEMENT or len(argument.digits) > 0
-                _check_axes(argument, argument.axes, int(of_elements))
-                if of_elements:
-                    _check_digits(argument, argument.axes)
-        for binding in self.bindings:
-            def need(good, what):
-                _need(good, binding.file_offset, "binding", "%s", what)
+        for argument in self.arguments:
+            _check_axes(argument, argument.axes, 1 if argument.planes else 0)
+            argument.need(argument.planes or argument.encoding == 0, "encoding", "%d without planes", argument.encoding)
+            if argument.planes:
+                _check_planes(argument, False)
 
-            need(binding.operand < len(self.operands), "no such operand")
-            need(binding.contract < len(self.contracts), "no such contract")
-            need(binding.argument < len(self.contracts[binding.contract].arguments), "no such argument")
-            operand, argument = self.operands[binding.operand], self.contracts[binding.contract].arguments[binding.argument]
-            need(argument.kind == BUFFER and argument.role == WEIGHT, "the argument is not a buffer of weights")
-            need([axis[:3] for axis in argument.axes] == [axis[:3] for axis in operand.axes], "other axes")
-            need(argument.bytes == operand.bytes, "other bytes")
-            need(argument.memory_group == self.segments[operand.segment].memory_group, "another memory group")
+    def _check_bindings(self):
+        for b in self.bindings:
+            b.need(b.operand < len(self.operands), "operand", "%d of %d", b.operand, len(self.operands))
+            b.need(b.contract < len(self.contracts), "contract", "%d of %d", b.contract, len(self.contracts))
+            operand, arguments = self.operands[b.operand], self.contracts[b.contract].arguments
+            b.need(b.argument < len(arguments), "argument", "%d of %d", b.argument, len(arguments))
+            argument, group = arguments[b.argument], self.segments[operand.segment].memory_group
+            good = argument.kind == BUFFER and argument.role == WEIGHT
+            b.need(good, "argument", "%r is not a buffer of weights", argument.name)
+            facts = [("encoding", argument.encoding, operand.encoding), ("bytes", argument.bytes, operand.bytes),
+                     ("memory group", argument.memory_group, group), ("axes", *map(_axes, (argument, operand)))]
             if not operand.unsupported:
-                need(argument.element == operand.planes[0].element, "another element format")
-                need(_canonical(argument.digits) == _canonical(operand.planes[0].digits), "another layout")
+                facts.append(("planes", *([(p.element, _canonical(p.digits)) for p in o.planes] for o in (argument, operand))))
+            for what, stated, found in facts:
+                b.need(stated == found, "argument", "%r: %s %s, the operand's %s", argument.name, what, stated, found)
 
     # What section 9 asks of a verifier beyond that.
 
@@ -711,10 +712,12 @@ class File:
     def verify(self, data=True):
         """Checks what opening left out; data=False leaves out what needs the segments."""
         self._check_zeros(256, self.header.page_bytes, "between header and first page")
-        noted = {note.operand for note in self.notes}
+        noted, room = {note.operand for note in self.notes}, 8 * self.size
         for number, operand in enumerate(self.operands):
+            if operand.unsupported:  # may state any number of elements, more than could be marked
+                room -= math.prod(operand.extents)
             if number not in noted:
-                self._check_operand_covered(operand)
+                self._check_operand_covered(operand, each=not operand.unsupported or room >= 0)
         self._check_parameters_covered()
         if data:
             self._check_bytes()
@@ -722,20 +725,20 @@ class File:
                 if not operand.unsupported:
                     self._check_constants(operand)
 
-    def _check_operand_covered(self, operand):
-        """Placements and fills must name every element once."""
+    def _check_operand_covered(self, operand, each):
+        """Placements and fills must name as many elements as there are, and each once."""
         boxes = [(p, p.count, p.to, _moves(p)) for p in operand.placements]
         boxes += [(f, math.prod(f.size), f.begin, _box_moves(f.size)) for f in operand.fills]
         found, want = sum(count for _, count, _, _ in boxes), math.prod(operand.extents)
         operand.need(found == want, "placements", "and fills name %d elements, must be %d", found, want)
-        if want <= 8 * self.size:  # an unsupported operand may state any number
+        if each:
             marks, strides = bytearray(want), _strides(operand.extents)
             for item, _, to, moves in boxes:
                 item.need(_mark(marks, strides, to, moves), "to", "an element of operand %r is named twice", operand.name)
 
     def _check_parameters_covered(self):
         placements = [[] for _ in self.parameters]
-        for placement in (p for operand in self.operands for p in operand.placements):
+        for placement in self.placements:
             placements[placement.parameter].append(placement)
         noted = {note.parameter for note in self.notes}
         for number, parameter in enumerate(self.parameters):
@@ -812,19 +815,16 @@ class File:
         view = self._view(begin, begin + operand.bytes).cast(ELEMENTS[plane.element][2])
         return _rows(view, _tables(plane.digits, operand.padded), to, moves)
 
-    def _gather(self, operand, to, moves):
-        return b"".join(row for _, _, row in self._operand_rows(operand, to, moves))
-
     @_in_memory()
     def values(self, name, operand=False):
         """(shape, array('f')), row-major, of a parameter, or of an operand if there is no such parameter or operand is set."""
         found = self._find(name, operand)
-        if found.table == "Operand":
-            return found.extents, _decode(self._operand_raw(found), found.format)
-        sources = self._sources(found)
+        if found.struct.name == "operand":
+            return found.extents, _decode(self._raw(found), found.format)
+        placements = self._sources(found)
         out = array("f", [0]) * math.prod(found.shape)
-        for source, placement in sources:
-            values = _decode(self._placement_raw(source, placement), source.format)
+        for placement in placements:
+            values = _decode(self._raw(placement.operand, placement), placement.operand.format)
             if placement.scale != 1:
                 values = array("f", [value / placement.scale for value in values])
             _put_box(out, found.shape, placement.from_, values)
@@ -834,16 +834,16 @@ class File:
     def raw(self, name, operand=False):
         """(shape, element format's name, little-endian bytes) of what values() finds, as encoded."""
         found = self._find(name, operand)
-        if found.table == "Operand":
-            return found.extents, found.format, self._operand_raw(found)
-        sources = self._sources(found)
-        elements = {source.planes[0].element for source, _ in sources}
-        good = len(elements) == 1 and all(placement.scale == 1 for _, placement in sources)
+        if found.struct.name == "operand":
+            return found.extents, found.format, self._raw(found)
+        placements = self._sources(found)
+        elements = {placement.operand.planes[0].element for placement in placements}
+        good = len(elements) == 1 and all(placement.scale == 1 for placement in placements)
         found.need(good, "placements", "scaled, or in several element formats: there is no raw form")
         format_, _, code = ELEMENTS[elements.pop()]
         out = array(code, [0]) * math.prod(found.shape)
-        for source, placement in sources:
-            _put_box(out, found.shape, placement.from_, array(code, self._placement_raw(source, placement)))
+        for placement in placements:
+            _put_box(out, found.shape, placement.from_, array(code, self._raw(placement.operand, placement)))
         return found.shape, format_, out.tobytes()
 
     def _find(self, name, operand):
@@ -854,22 +854,22 @@ class File:
                 return found
         raise NpuwError(None, repr(name), "no such operand" if operand else "no such parameter or operand")
 
-    def _operand_raw(self, operand):
-        return self._gather(operand, (0,) * len(operand.extents), _box_moves(operand.extents))
-
-    def _placement_raw(self, operand, placement):
-        return self._gather(operand, placement.to, _moves(placement))
+    def _raw(self, operand, placement=None):
+        """An operand's elements, or those that a placement in it names, row-major."""
+        to = placement.to if placement else (0,) * len(operand.extents)
+        moves = _moves(placement) if placement else _box_moves(operand.extents)
+        return b"".join(row for _, _, row in self._operand_rows(operand, to, moves))
 
     def _sources(self, parameter):
-        """For each distinct box of a parameter the first (operand, placement) that this reader supports."""
+        """For each distinct box of a parameter the first placement in an operand that this reader supports."""
         wanted, boxes = self.parameters.index(parameter), {}
-        for operand in (o for o in self.operands if not o.unsupported):
-            for placement in (p for p in operand.placements if p.parameter == wanted):
-                boxes.setdefault(_box_key(placement), (operand, placement))
-        found = sum(placement.count for _, placement in boxes.values())
+        for placement in self.placements:
+            if placement.parameter == wanted and not placement.operand.unsupported:
+                boxes.setdefault(_box_key(placement), placement)
+        found = sum(placement.count for placement in boxes.values())
         good = found == math.prod(parameter.shape) and found <= self.size
         parameter.need(good, "shape", "not wholly in operands that this reader supports")
-        return list(boxes.values())
+        return boxes.values()
 
 
 # --- The command -----------------------------------------------------------------------------------------------------
@@ -888,7 +888,7 @@ def _digest_text(record):
 
 
 def _statistics(s):
-    out = {name: _finite(lambda v=v: v) for name, v in zip(s._fields[:-1], s)}
+    out = {name: _finite(lambda v=v: v) for name, v in s._asdict().items()}
     out["relative_l2"] = _finite(lambda: math.sqrt(s.sum_dd / s.sum_xx))
     out["cosine"] = _finite(
         lambda: (s.sum_xx - s.sum_xd) / math.sqrt(s.sum_xx * (s.sum_xx - 2 * s.sum_xd + s.sum_dd)))
@@ -908,7 +908,7 @@ def describe(file):
             {"name": s.name, "kind": KINDS.get(s.kind, "kind %d" % s.kind), "offset": s.offset, "bytes": s.bytes,
              "memory_group": s.memory_group, "digest": _digest_text(s)} for s in file.segments],
         "operands": [
-            {"name": o.name, "axes": [{"name": chr(a.name), "extent": a.extent, "padded": a.padded} for a in o.axes],
+            {"name": o.name, "axes": [dict(zip(("name", "extent", "padded"), axis)) for axis in _axes(o)],
              "format": o.format, "layout": o.layout, "unsupported": o.unsupported, "segment": o.segment_name,
              "offset": o.offset, "bytes": o.bytes, "statistics": _statistics(o.statistics)}
             for o in file.operands],

@@ -159,7 +159,7 @@ func TestResolveRefuses(t *testing.T) {
 // FuzzParse holds that whatever is accepted is a layout, prints as text that gives the same layout, and keeps the logical
 // extents.
 func FuzzParse(f *testing.F) {
-	for _, o := range orders {
+	for _, o := range allOrders() {
 		f.Add(o.notation, uint64(139), uint64(75), uint64(0))
 	}
 	f.Add("K8@1 N*@1 K2@*8", uint64(1), uint64(0), uint64(1<<63))

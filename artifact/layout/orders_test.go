@@ -178,7 +178,7 @@ func logical(l Layout, index []uint64) bool {
 
 func TestOrdersMatchFormulas(t *testing.T) {
 	t.Parallel()
-	for _, o := range orders {
+	for _, o := range allOrders() {
 		t.Run(o.name, func(t *testing.T) {
 			t.Parallel()
 			l := o.layout(t)
@@ -243,7 +243,7 @@ func element(b []byte, id uint64) {
 
 func TestPackMatchesFormulas(t *testing.T) {
 	t.Parallel()
-	for _, o := range orders {
+	for _, o := range allOrders() {
 		for _, inMemory := range sourceOrders(len(o.axes)) {
 			for _, elem := range []int{1, 2, 3, 4, 8, 16} {
 				t.Run(fmt.Sprintf("%s/source %v/%d bytes", o.name, inMemory, elem), func(t *testing.T) {

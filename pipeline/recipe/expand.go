@@ -8,18 +8,48 @@ import (
 	"npuw/artifact"
 	"npuw/artifact/element"
 	"npuw/artifact/layout"
+	"npuw/artifact/plane"
 	"npuw/pipeline/model"
 )
 
-// Operand is what one parameter becomes.
+// Operand is what one parameter becomes, or several together.
 type Operand struct {
 	Name, Segment string
-	Format        element.Format
-	Layout        layout.Layout // resolved; the axes in logical order
-	PadBits       uint64        // the bits of a padding element in Format
-	KeepNonFinite bool          // infinities and NaN in the source are no error
-	Placements    []artifact.Placement
-	Line          int // of the rule, for messages
+	Encoding      plane.Encoding
+	Format        element.Format // of values, or of codes
+	Layout        layout.Layout  // resolved; the axes in logical order
+	PadBits       uint64         // the bits of a padding element in Format
+	Planes        []plane.Plane  // all planes, in their places; nil in encoding plane.Plain
+	Bytes         uint64
+	Rounding      element.Rounding // of BFP16
+	KeepNonFinite bool             // infinities and NaN in the source are no error
+
+	// What it holds: Placement.Parameter is a position in the model's parameters. Where there is a fold, placements and fills
+	// need not cover the operand; otherwise they do.
+	Placements []artifact.Placement
+	Fills      []artifact.Fill
+	Folds      []Fold
+
+	Line int // of the rule, for messages
+}
+
+// Fold is a part of a LayerNorm in an operand. All parameters that it names are folded into the operand (artifact.Folded).
+//
+// With Gamma, what lies in placement Placement is Scale * (gamma[k] * w), k being the index on axis Axis of its parameter. With Beta, what
+// lies there is Scale * (b[n] + the sum over k of beta[k] * weight[n,k]); without a placement (-1), the sum alone times Scale lies at the
+// operand's element At and those behind it along axis Along. Sums are those of schema/FORMAT.md ("Notes").
+type Fold struct {
+	Placement    int
+	Gamma, Axis  int // Gamma -1: none
+	Beta, Weight int // Beta -1: none
+	At           []uint64
+	Along        int
+	Scale        float64
+}
+
+// Storage is how the operand's numbers lie in its bytes.
+func (o *Operand) Storage() plane.Storage {
+	return plane.Of(o.Encoding, o.Format, o.Layout, o.PadBits, o.Bytes, o.Planes)
 }
 
 // Expand says which operands a model becomes, one for each parameter, in the order of the parameters; a Placement's Parameter
@@ -165,8 +195,11 @@ func (r *Recipe) operand(match match, index int, p *model.Parameter) (Operand, e
 	}
 	placement.Parameter = index
 	o.Placements = []artifact.Placement{placement}
-	o.Layout, err = r.resolve(rule, axes, p)
-	return o, err
+	if o.Layout, err = r.resolve(rule, axes, p); err != nil {
+		return o, err
+	}
+	o.Bytes, _ = plane.BytesOf(o.Format, plane.Elements(o.Format, o.Layout)) // plan refuses what is too large
+	return o, nil
 }
 
 // place finds the axes of the operand and how the parameter lies in them.

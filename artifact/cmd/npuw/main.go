@@ -80,7 +80,7 @@ func rootCommand() *cobra.Command {
 		}
 		root.AddCommand(commands...)
 	}
-	add("make", sourcesCommand(), recipesCommand(), planCommand(), packCommand())
+	add("make", sourcesCommand(), recipesCommand(), planCommand(), packCommand(), layoutCommand())
 	add("use", inspectCommand(), verifyCommand(), extractCommand(), runCommand(), benchCommand(), xclbinCommand(), deviceCommand())
 	root.SetFlagErrorFunc(flagError)
 	root.InitDefaultCompletionCmd()

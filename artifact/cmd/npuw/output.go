@@ -55,10 +55,14 @@ func printJSON(w io.Writer, v any) error {
 	return err
 }
 
-// checkOutput refuses a path at which a file would replace something that is wanted: a folder, a device, or what is read.
-func checkOutput(path string, inputs ...string) error {
+// checkOutput refuses a path, given with -o, at which a file would replace something that is wanted: a folder, a device, or what is
+// read.
+func checkOutput(path string, inputs ...string) error { return checkOutputOf("-o", path, inputs...) }
+
+// checkOutputOf is checkOutput for the path given with a flag.
+func checkOutputOf(flag, path string, inputs ...string) error {
 	if path == "" {
-		return callErrorf("the output (-o) has no name")
+		return callErrorf("the output (%s) has no name", flag)
 	}
 	there, err := os.Stat(path)
 	if err != nil {
@@ -70,13 +74,13 @@ func checkOutput(path string, inputs ...string) error {
 	}
 	switch {
 	case there.IsDir():
-		return fmt.Errorf("%s: is a folder; give the output (-o) the name of a file in it", path)
+		return fmt.Errorf("%s: is a folder; give the output (%s) the name of a file in it", path, flag)
 	case !there.Mode().IsRegular():
-		return fmt.Errorf("%s: is not a regular file (%v); give the output (-o) another name", path, there.Mode().Type())
+		return fmt.Errorf("%s: is not a regular file (%v); give the output (%s) another name", path, there.Mode().Type(), flag)
 	}
 	for _, input := range inputs {
 		if read, err := os.Stat(input); err == nil && os.SameFile(there, read) {
-			return fmt.Errorf("%s: would be overwritten while it is read; give the output (-o) another name", path)
+			return fmt.Errorf("%s: would be overwritten while it is read; give the output (%s) another name", path, flag)
 		}
 	}
 	return nil
