@@ -48,8 +48,8 @@ func (d Direction) elements(rows, cols int) (elementRows, elementCols, high, wid
 }
 
 // EncodeBFP16Patch encodes a patch of at most PatchSize x PatchSize values as BFP16 and measures what that cost. Value (r, c) is
-// src[r*srcStride+c]. Element (i, j) of the grid that direction makes of them goes to the 9 bytes of dst from i*dstStride+9*j; the last
-// one of a row or column is filled up with zeros. Rows must not overlap, in src or in dst.
+// src[r*srcStride+c]. Element (i, j) of those that direction makes of them goes to the 9 bytes of dst from i*dstStride+9*j; the
+// last one of a row or column is filled up with zeros. Rows must not overlap, in src or in dst.
 //
 // Statistics and index are those of EncodePatch. Neither NaN nor a value of 2^128 and beyond can be held: such a value counts as
 // not finite, zero is written for it, and the caller must refuse it by the index.
@@ -138,7 +138,7 @@ func encodeMantissas[T float32 | float64](
 			y[c%PatchSize] = math.Inf(1)
 			continue
 		}
-		m := x * scale.inverse
+		m := float64(x * scale.inverse) // not fused with what follows
 		if rounding == NearestEven {
 			m = min((m+integer)-integer, math.MaxInt8)
 		} else if m = math.Floor(m); m == 0 && x < 0 { // the product was too small for a binary64

@@ -92,5 +92,3 @@ func decodeOne(src []byte, i int, f Format) float64 {
 	decode32(v[:], src[i*size:][:size], f)
 	return float64(v[0])
 }
-
-func finite(v float64) bool { return math.Float64bits(v)&^sign64 < inf64 }

@@ -6,9 +6,9 @@ import (
 	"math"
 )
 
-// Encode writes src to dst as little-endian elements of f, which is Plain: F32, F16 or BF16. Each value is
-// rounded once, to nearest, ties to even; subnormals are kept and overflow gives infinity. F32 from float32 copies the bits;
-// every other conversion makes a NaN quiet and keeps its sign and upper payload bits. The lengths must agree.
+// Encode writes src to dst as little-endian elements of f, which is Plain: F32, F16 or BF16. Each value is rounded once, to
+// nearest, ties to even; subnormals are kept and overflow gives infinity. F32 from float32 copies the bits; every other
+// conversion makes a NaN quiet and keeps its sign and upper payload bits. The lengths must agree.
 func Encode[T float32 | float64](dst []byte, src []T, f Format) error {
 	if err := checkTarget(f); err != nil {
 		return err

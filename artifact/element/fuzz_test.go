@@ -73,7 +73,7 @@ func FuzzQuantize(f *testing.F) {
 		s := schemes[int(scheme)%len(schemes)]
 		width := 1 + int(cols)%PatchSize
 		h, w := 1+int(high)%PatchSize, 1+int(wide)%PatchSize
-		values32, values64 := anyValues(data[:min(len(data), 1<<10)])
+		values32, values64 := anyValues(data[:min(len(data), 1<<8)]) // exact arithmetic is slow
 		if rows := min(len(values32)/width, PatchSize); rows > 0 {
 			compareQuantized(t, values32, width, rows, width, int(high)%3, h, w, s)
 		}
@@ -102,21 +102,22 @@ func FuzzBFP16(f *testing.F) {
 		if rows := min(len(wide)/width, PatchSize); rows > 0 {
 			compareBFP16(t, wide, width, rows, width, 0, d, rounding)
 		}
-		// What an element holds is encoded as itself or, under a smaller exponent, as the same values.
+		// What an element holds is encoded as itself or, under a smaller exponent, as the same values; but -128 asks for a greater one.
 		for ; len(data) >= 9; data = data[9:] {
 			var values, again [8]float64
 			var element [9]byte
 			if err := ToFloat64(values[:], data[:9], BFP16); err != nil {
 				t.Fatal(err)
 			}
-			if FirstInvalid(data[:9], BFP16) >= 0 {
+			if FirstInvalid(data[:9], BFP16) >= 0 || bytes.IndexByte(data[1:9], 0x80) >= 0 {
 				continue
 			}
 			if _, _, err := EncodeBFP16Patch(element[:], 9, values[:], 8, 1, 8, AlongRow, rounding); err != nil {
 				t.Fatal(err)
 			}
-			if err := ToFloat64(again[:], element[:], BFP16); err != nil || again != values || bytes.Equal(element[:], data[:9]) != (element[0] == data[0]) {
-				t.Fatalf("% x became % x: %v, %v", data[:9], element, values, again)
+			err := ToFloat64(again[:], element[:], BFP16)
+			if err != nil || again != values || bytes.Equal(element[:], data[:9]) != (element[0] == data[0]) {
+				t.Fatalf("% x became % x: %v, %v, %v", data[:9], element, values, again, err)
 			}
 		}
 	})

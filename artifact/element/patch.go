@@ -48,6 +48,14 @@ func checkPatch(rows, cols int) error {
 	return nil
 }
 
+// checkArray reports rows of the given width that do not lie within length or that overlap; rows and width are not 0.
+func checkArray(what string, length, stride, rows, width int) error {
+	if rows < 0 || width < 0 || !rowsFit(length, stride, rows, width) {
+		return fmt.Errorf("element: %d rows of %d do not fit %d %s by rows of %d", rows, width, length, what, stride)
+	}
+	return nil
+}
+
 // rowsFit reports whether rows of the given width, stride apart, lie within length and do not overlap.
 func rowsFit(length, stride, rows, width int) bool {
 	if width > length {

@@ -101,10 +101,6 @@ func quantizePatch[T float32 | float64](
 	return m.stats(uint64(rows) * uint64(cols)), m.first
 }
 
-// integer, added to a number below 2^51, pushes everything behind the point out of a binary64, rounding to nearest, ties to
-// even; the low bits of the sum then hold the integer in two's complement, and taking it away again leaves the integer.
-const integer = 0x1.8p52
-
 // quantizeRow gives a row of values their integer codes and the values y that these stand for. Quotients are brought within the
 // limits before they are rounded, which are integers, so the order makes no difference. NaN becomes the least code.
 func quantizeRow[T float32 | float64](
@@ -180,14 +176,6 @@ func scaleRow[T float32 | float64](y []T, q []float64, blocks []Block, colBlock 
 		b := &blocks[colBlock[c]]
 		y[c] = T((q - b.Zero) * b.Scale)
 	}
-}
-
-// checkArray reports rows of the given width that do not lie within length or that overlap; rows and width are not 0.
-func checkArray(what string, length, stride, rows, width int) error {
-	if rows < 0 || width < 0 || !rowsFit(length, stride, rows, width) {
-		return fmt.Errorf("element: %d rows of %d do not fit %d %s by rows of %d", rows, width, length, what, stride)
-	}
-	return nil
 }
 
 // checkBlocks reports a row or column that has no block, and a block that there is not; rows and cols are not 0.

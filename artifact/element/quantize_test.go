@@ -307,7 +307,7 @@ func TestQuantizeErrors(t *testing.T) {
 		"stride overflows":      func(a *arguments) { a.codeStride = math.MaxInt },
 		"negative rows":         func(a *arguments) { a.rows = -1 },
 		"negative columns":      func(a *arguments) { a.cols = -1 },
-		"too many rows":         func(a *arguments) { a.rows = 1 << 40 },
+		"too many rows":         func(a *arguments) { a.rows = 1 << 30 },
 		"no scheme":             func(a *arguments) { a.s = Scheme{} },
 		"a block missing":       func(a *arguments) { a.blocks = 5 },
 		"no blocks":             func(a *arguments) { a.blocks = 0 },
@@ -324,7 +324,8 @@ func TestQuantizeErrors(t *testing.T) {
 		if err == nil || first != -1 {
 			t.Errorf("QuantizePatch, %s: error %v, first %d", name, err, first)
 		}
-		if err := DequantizePatch(values, a.valueStride, codes, a.codeStride, a.rows, a.cols, a.s, blocks, a.rowBlock, a.colBlock); err == nil {
+		err = DequantizePatch(values, a.valueStride, codes, a.codeStride, a.rows, a.cols, a.s, blocks, a.rowBlock, a.colBlock)
+		if err == nil {
 			t.Errorf("DequantizePatch, %s: no error", name)
 		}
 		first, err = MeasureRange(make([]Range, a.blocks), values, a.valueStride, a.rows, a.cols, a.rowBlock, a.colBlock)
@@ -333,10 +334,12 @@ func TestQuantizeErrors(t *testing.T) {
 		}
 	}
 	big := make([]float32, 65)
-	if _, _, err := QuantizePatch(make([]byte, 65), 65, big, 65, 1, 65, good.s, make([]Block, 1), []int{0}, make([]int, 65)); err == nil {
+	_, _, err := QuantizePatch(make([]byte, 65), 65, big, 65, 1, 65, good.s, make([]Block, 1), []int{0}, make([]int, 65))
+	if err == nil {
 		t.Error("QuantizePatch of 65 columns: no error")
 	}
-	if stats, first, err := QuantizePatch(nil, 0, big[:0], 0, 0, 4, good.s, nil, nil, nil); stats != (Stats{}) || first != -1 || err != nil {
+	stats, first, err := QuantizePatch(nil, 0, big[:0], 0, 0, 4, good.s, nil, nil, nil)
+	if stats != (Stats{}) || first != -1 || err != nil {
 		t.Errorf("QuantizePatch of nothing: %+v, %d, %v", stats, first, err)
 	}
 }

@@ -162,6 +162,29 @@ func statsOf(x, y func(r, c int) float64, rows, cols int) (s Stats, first int) {
 	return s, first
 }
 
+func rat(x float64) *big.Rat { return new(big.Rat).SetFloat64(x) }
+
+// refRoundToEven is the integer nearest to x, ties to the even one.
+func refRoundToEven(x *big.Rat) *big.Int {
+	twice := new(big.Rat).Mul(x, big.NewRat(2, 1))
+	half := new(big.Int).Add(twice.Num(), twice.Denom()) // (2x + 1) / 2, to be rounded down
+	n, rest := new(big.Int).DivMod(half, new(big.Int).Mul(twice.Denom(), big.NewInt(2)), new(big.Int))
+	if rest.Sign() == 0 && n.Bit(0) == 1 {
+		n.Sub(n, big.NewInt(1))
+	}
+	return n
+}
+
+func refClamp(n *big.Int, least, most int64) int64 {
+	switch {
+	case n.Cmp(big.NewInt(least)) < 0:
+		return least
+	case n.Cmp(big.NewInt(most)) > 0:
+		return most
+	}
+	return n.Int64()
+}
+
 // sameBits compares two statistics down to the bits of their floating-point fields.
 func sameBits(a, b Stats) bool {
 	bits := func(s Stats) [9]uint64 {

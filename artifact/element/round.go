@@ -23,6 +23,10 @@ const (
 	sign64Over32 = 63 - 31 // from the sign of a binary32 up to that of a binary64
 )
 
+// integer, added to a number below 2^51, pushes everything behind the point out of a binary64, rounding to nearest, ties to
+// even; the low bits of the sum then hold the integer in two's complement, and taking it away again leaves the integer.
+const integer = 0x1.8p52
+
 // roundBF16 rounds the binary32 with the given bits to bfloat16: to nearest, ties to even, subnormals kept, overflow to
 // infinity. A NaN keeps its sign and the upper bits of its payload and becomes quiet.
 func roundBF16(bits uint32) uint16 {
@@ -77,3 +81,5 @@ func wide64(bits uint32) float64 {
 	}
 	return float64(math.Float32frombits(bits))
 }
+
+func finite(v float64) bool { return math.Float64bits(v)&^sign64 < inf64 }

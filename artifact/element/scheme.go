@@ -96,23 +96,25 @@ func (s Scheme) Fit(r Range) (Block, error) {
 	if !(math.Abs(r.Lo) < math.Inf(1) && math.Abs(r.Hi) < math.Inf(1) && r.Lo <= r.Hi) {
 		return Block{}, fmt.Errorf("element: no values lie in %g to %g", r.Lo, r.Hi)
 	}
-	b, ok := s.fit(r.Lo+0, r.Hi+0) // a zero becomes +0
-	if !ok {
-		return Block{}, fmt.Errorf("element: values from %g to %g as %v need a scale or minimum beyond the range of %v",
+	b := s.fit(r.Lo+0, r.Hi+0) // a zero becomes +0
+	switch {
+	case math.IsInf(b.Minimum, 0):
+		return Block{}, fmt.Errorf("element: values down to %g have no minimum in %v; use a format with a wider range", r.Lo, s.Minimums)
+	case math.IsInf(b.Scale, 0):
+		return Block{}, fmt.Errorf("element: values from %g to %g as %v have no scale in %v; use a format with a wider range",
 			r.Lo, r.Hi, s.Codes, s.Scales)
 	}
 	return b, nil
 }
 
-// fit is Fit for arguments that were checked. It reports false where the scale or the minimum would be infinite.
-func (s Scheme) fit(lo, hi float64) (b Block, ok bool) {
+// fit is Fit for arguments that were checked. What is beyond its format's range is infinite.
+func (s Scheme) fit(lo, hi float64) (b Block) {
 	least, most := s.limits()
 	switch {
 	case s.Zeros != 0:
 		lo, hi = min(lo, 0), max(hi, 0)
-		if b.Scale, ok = s.scale(hi-lo, most-least); ok {
-			b.Zero = min(max(math.RoundToEven(least-lo/b.Scale), least), most)
-		}
+		b.Scale = s.scale(hi-lo, most-least)
+		b.Zero = min(max(math.RoundToEven(least-lo/b.Scale), least), most)
 		if lo == hi {
 			b.Zero = max(least, 0)
 		}
@@ -122,43 +124,40 @@ func (s Scheme) fit(lo, hi float64) (b Block, ok bool) {
 		if lo == hi || !(span/most > 0) {
 			span = 0
 		}
-		b.Scale, ok = s.scale(span, most)
-		ok = ok && !math.IsInf(b.Minimum, 0)
+		b.Scale = s.scale(span, most)
 	default:
-		b.Scale, ok = s.scale(max(-lo, hi), most)
+		b.Scale = s.scale(max(-lo, hi), most)
 	}
-	return b, ok
+	return b
 }
 
-// scale is span / steps, rounded to the format of the scales: 1 for a span of 0, and otherwise never 0. It reports false where it
-// would be infinite.
-func (s Scheme) scale(span, steps float64) (float64, bool) {
+// scale is span / steps rounded to the format of the scales, which may make it infinite: 1 for a span of 0, and otherwise never 0.
+func (s Scheme) scale(span, steps float64) float64 {
 	if span == 0 {
-		return 1, true
+		return 1
 	}
 	if s.Scales == E8M0 {
 		return powerAbove(span / steps)
 	}
-	scale := roundTo(span/steps, s.Scales)
-	if scale == 0 {
-		scale = smallest(s.Scales)
+	if scale := roundTo(span/steps, s.Scales); scale != 0 {
+		return scale
 	}
-	return scale, !math.IsInf(scale, 0)
+	return smallest(s.Scales)
 }
 
-// powerAbove is the least value of E8M0 that is not below x, which is not negative. It reports false where there is none.
-func powerAbove(x float64) (float64, bool) {
-	fraction, exponent := math.Frexp(x) // x = fraction * 2^exponent, fraction 0 or from 1/2 to below 1; infinite x stays so
+// powerAbove is the least value of E8M0 that is not below x, which is finite and not negative; infinite where there is none.
+func powerAbove(x float64) float64 {
+	fraction, exponent := math.Frexp(x) // x = fraction * 2^exponent, fraction from 1/2 to below 1; 0 has exponent 0
 	if fraction == 0.5 {
 		exponent--
 	}
-	if exponent > biasE8M0 || math.IsInf(x, 0) {
-		return 0, false
+	switch {
+	case exponent > biasE8M0:
+		return math.Inf(1)
+	case x == 0 || exponent < -biasE8M0:
+		return pow2(-biasE8M0)
 	}
-	if x == 0 {
-		exponent = -biasE8M0
-	}
-	return pow2(max(exponent, -biasE8M0)), true
+	return pow2(exponent)
 }
 
 // roundTo is the value of f nearest to x, ties to even; f is Plain.

@@ -8,8 +8,6 @@ import (
 // The definitions of schema/FORMAT.md, "Scaled values", in exact arithmetic: every operation on rational numbers, and rounded to
 // binary64 where the definition rounds.
 
-func rat(x float64) *big.Rat { return new(big.Rat).SetFloat64(x) }
-
 // nearest64 is the binary64 nearest to x, ties to even.
 func nearest64(x *big.Rat) float64 {
 	v, _ := x.Float64()
@@ -19,27 +17,6 @@ func nearest64(x *big.Rat) float64 {
 func refDivide(x, y float64) float64 { return nearest64(new(big.Rat).Quo(rat(x), rat(y))) }
 
 func refSubtract(x, y float64) float64 { return nearest64(new(big.Rat).Sub(rat(x), rat(y))) }
-
-// refRoundToEven is the integer nearest to x, ties to the even one.
-func refRoundToEven(x *big.Rat) *big.Int {
-	twice := new(big.Rat).Mul(x, big.NewRat(2, 1))
-	half := new(big.Int).Add(twice.Num(), twice.Denom()) // (2x + 1) / 2, to be rounded down
-	n, rest := new(big.Int).DivMod(half, new(big.Int).Mul(twice.Denom(), big.NewInt(2)), new(big.Int))
-	if rest.Sign() == 0 && n.Bit(0) == 1 {
-		n.Sub(n, big.NewInt(1))
-	}
-	return n
-}
-
-func refClamp(n *big.Int, least, most int64) int64 {
-	switch {
-	case n.Cmp(big.NewInt(least)) < 0:
-		return least
-	case n.Cmp(big.NewInt(most)) > 0:
-		return most
-	}
-	return n.Int64()
-}
 
 // refRound is the value of f nearest to x, infinite beyond its range.
 func refRound(x float64, f Format) float64 {
@@ -158,20 +135,6 @@ func refNF4(x float64) byte {
 		}
 	}
 	return byte(best)
-}
-
-// refInteger is the number that a code of f stands for, NF4 not among them.
-func refInteger(code byte, f Format) int64 {
-	n := int64(code)
-	if f == I4 || f == U4 {
-		n %= 16
-	}
-	if f == I8 && n >= 128 {
-		n -= 256
-	} else if f == I4 && n >= 8 {
-		n -= 16
-	}
-	return n
 }
 
 // refValue is the value that a code stands for in a block.

@@ -71,6 +71,7 @@ func TestFitExamples(t *testing.T) {
 		{"power of two", Scheme{I8, E8M0, 0, 0}, -127, 0, Block{1, 0, 0}},
 		{"next power of two", Scheme{I8, E8M0, 0, 0}, -128, 0, Block{2, 0, 0}},
 		{"least power of two", Scheme{I8, E8M0, 0, 0}, 0, 0x1p-149, Block{0x1p-127, 0, 0}},
+		{"least binary64", Scheme{I8, E8M0, 0, 0}, 0, 5e-324, Block{0x1p-127, 0, 0}},
 		{"greatest power of two", Scheme{I4, E8M0, 0, 0}, -7 * 0x1p127, 0, Block{0x1p127, 0, 0}},
 		{"nf4", Scheme{NF4, F32, 0, 0}, -3, 2, Block{3, 0, 0}},
 		{"nf4, power of two", Scheme{NF4, E8M0, 0, 0}, -3, 2, Block{4, 0, 0}},
@@ -92,6 +93,15 @@ func TestFitExamples(t *testing.T) {
 		if err != nil || got != r.want {
 			t.Errorf("%s: %v of %g to %g is %v, %v; want %v", r.name, r.s, r.lo, r.hi, got, err, r.want)
 		}
+	}
+}
+
+// A minimum of zero has one sign, whichever zero a block holds.
+func TestFitZeroMinimum(t *testing.T) {
+	t.Parallel()
+	b, err := Scheme{U4, F32, 0, F32}.Fit(Range{math.Copysign(0, -1), 1, true})
+	if err != nil || math.Signbit(b.Minimum) {
+		t.Errorf("minimum %g, %v", b.Minimum, err)
 	}
 }
 

@@ -45,7 +45,7 @@ func Write(path string, c Config) (err error) {
 	if c.Type == 0 {
 		c.Type = element.F32
 	}
-	if min(c.DModel, c.Layers, c.Heads, c.FFN, c.Mels, c.Positions) < 1 || c.DModel%c.Heads != 0 || !c.Type.Known() {
+	if min(c.DModel, c.Layers, c.Heads, c.FFN, c.Mels, c.Positions) < 1 || c.DModel%c.Heads != 0 || c.Type > element.F64 {
 		return fmt.Errorf("whisperonnx: no such encoder: %+v", c)
 	}
 	model, data := c.model(filepath.Base(path) + "_data")
