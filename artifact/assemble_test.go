@@ -3,9 +3,13 @@ package artifact
 import (
 	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"testing"
 
 	"npuw/artifact/layout"
+	"npuw/schema/pyreader"
 )
 
 // damaged is an artifact in memory whose parts can be damaged before its digests are made.
@@ -66,6 +70,14 @@ func (d *damaged) bytes() []byte {
 
 // openBytes opens an artifact in memory.
 func openBytes(b []byte) (*File, error) { return NewFile(bytes.NewReader(b), int64(len(b))) }
+
+// leave puts a sound artifact that is in memory into a folder of the test, so that npuw.py is compared on it.
+func leave(t *testing.T, b []byte) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(pyreader.TempDir(t), "left.npuw"), b, 0o666); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // check opens and verifies an artifact in memory.
 func check(b []byte) error {

@@ -7,6 +7,7 @@ import (
 
 	"npuw/artifact/element"
 	"npuw/artifact/layout"
+	"npuw/schema/pyreader"
 )
 
 // encoderIndex is the index of an encoder with 500 linear layers, each a tiled operand of one parameter, in segments of ten.
@@ -33,7 +34,7 @@ func encoderIndex() *Index {
 }
 
 func writeEncoder(tb testing.TB) string {
-	path := filepath.Join(tb.TempDir(), "encoder.npuw")
+	path := filepath.Join(pyreader.TempDir(tb), "encoder.npuw")
 	w, err := Create(path, encoderIndex(), 4096, false)
 	if err != nil {
 		tb.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"npuw/artifact/element"
+	"npuw/schema/pyreader"
 )
 
 // entries are the names in a folder.
@@ -42,7 +43,7 @@ func begin(t *testing.T, path string, s *sample) *Writer {
 
 func TestAbortLeavesNothing(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	path := filepath.Join(dir, "a.npuw")
 	s := newSmallSample()
 	w := begin(t, path, s)
@@ -74,7 +75,7 @@ func TestAbortLeavesNothing(t *testing.T) {
 // TestFailedCommit makes what is measured wrong at the last moment.
 func TestFailedCommit(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	path := filepath.Join(dir, "a.npuw")
 	if err := os.WriteFile(path, []byte("before"), 0o666); err != nil {
 		t.Fatal(err)
@@ -91,7 +92,7 @@ func TestFailedCommit(t *testing.T) {
 
 func TestCommitReplaces(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	path := filepath.Join(dir, "a.npuw")
 	if err := os.WriteFile(path, []byte("before"), 0o666); err != nil {
 		t.Fatal(err)
@@ -128,7 +129,7 @@ func TestCommitReplaces(t *testing.T) {
 func TestOpenWhileReplaced(t *testing.T) {
 	t.Parallel()
 	s := newSample(4096)
-	path := filepath.Join(t.TempDir(), "a.npuw")
+	path := filepath.Join(pyreader.TempDir(t), "a.npuw")
 	s.write(t, path)
 	f, err := Open(path)
 	if err != nil {
@@ -146,7 +147,7 @@ func TestOpenWhileReplaced(t *testing.T) {
 
 func TestStaleTemporaries(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	path := filepath.Join(dir, "a.npuw")
 	stale := filepath.Join(dir, tempPrefix("a.npuw")+"dead")
 	others := []string{
@@ -184,7 +185,7 @@ func TestStaleTemporaries(t *testing.T) {
 // TestTwoWriters writes to one path from several goroutines at once: one of them wins, whole.
 func TestTwoWriters(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	path := filepath.Join(dir, "a.npuw")
 	var wg sync.WaitGroup
 	for i := range 8 {
@@ -229,7 +230,7 @@ func TestTwoWriters(t *testing.T) {
 func TestManyGoroutines(t *testing.T) {
 	t.Parallel()
 	s := newSample(4096)
-	path := filepath.Join(t.TempDir(), "a.npuw")
+	path := filepath.Join(pyreader.TempDir(t), "a.npuw")
 	w := begin(t, path, s)
 	data := s.data()
 	var wg sync.WaitGroup
@@ -261,7 +262,7 @@ func TestManyGoroutines(t *testing.T) {
 func TestWriteOutside(t *testing.T) {
 	t.Parallel()
 	s := newSmallSample() // segments from 4096 to 8192
-	w := begin(t, filepath.Join(t.TempDir(), "a.npuw"), s)
+	w := begin(t, filepath.Join(pyreader.TempDir(t), "a.npuw"), s)
 	for _, r := range []struct {
 		off int64
 		n   int
@@ -295,7 +296,7 @@ func TestWriteOutside(t *testing.T) {
 
 func TestCreateRefusesPaths(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o666); err != nil {
 		t.Fatal(err)
@@ -327,7 +328,7 @@ func TestCreateInReadOnlyFolder(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("the superuser may write everywhere")
 	}
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	if err := os.Chmod(dir, 0o555); err != nil {
 		t.Fatal(err)
 	}
@@ -379,7 +380,7 @@ func TestCreateRefusesIndexes(t *testing.T) {
 			}
 		}, ""},
 	}
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	for _, r := range rows {
 		if testing.Short() && r.words == "" {
 			continue // takes a second

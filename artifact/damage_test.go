@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"npuw/schema/pyreader"
 )
 
 var sentinels = []error{ErrNotArtifact, ErrVersion, ErrTruncated, ErrCorrupt, ErrUnsupported, ErrNotFound, ErrInvalid}
@@ -119,13 +121,14 @@ func TestEveryLength(t *testing.T) {
 func TestCutAfterOpen(t *testing.T) {
 	t.Parallel()
 	s := newSample(4096)
-	path := filepath.Join(t.TempDir(), "a.npuw")
+	path := filepath.Join(pyreader.TempDir(t), "a.npuw")
 	s.write(t, path)
 	f, err := Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
+	pyreader.Damage(t, path)
 	if err := os.Truncate(path, 5000); err != nil {
 		t.Fatal(err)
 	}
@@ -178,9 +181,10 @@ func TestReadErrors(t *testing.T) {
 
 func TestNotArtifacts(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	write := func(name, text string) string {
 		path := filepath.Join(dir, name)
+		pyreader.Damage(t, path)
 		if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"npuw/schema/pyreader"
 )
 
 var update = flag.Bool("update", false, "rewrite the dump in schema/FORMAT.md")
@@ -22,7 +24,7 @@ const (
 // TestDumpInFormat keeps the example in FORMAT.md true.
 func TestDumpInFormat(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "small.npuw")
+	path := filepath.Join(pyreader.TempDir(t), "small.npuw")
 	newSmallSample().write(t, path)
 	var b bytes.Buffer
 	if err := Dump(&b, path); err != nil {
@@ -52,7 +54,7 @@ var dumpLine = regexp.MustCompile(`^([0-9a-f]{8})  ((?:[0-9a-f]{2} ?)+)`)
 func TestDump(t *testing.T) {
 	t.Parallel()
 	for _, s := range []*sample{newSmallSample(), newSample(4096)} {
-		path := filepath.Join(t.TempDir(), "a.npuw")
+		path := filepath.Join(pyreader.TempDir(t), "a.npuw")
 		s.write(t, path)
 		whole := readFile(t, path)
 		var b bytes.Buffer

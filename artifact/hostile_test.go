@@ -201,6 +201,7 @@ func TestUnknown(t *testing.T) {
 				t.Fatal(err)
 			}
 			if d.index.Operands[splitOne].Bytes != 7 { // else its last byte is one outside operands
+				leave(t, d.bytes())
 				if err := f.Verify(); err != nil {
 					t.Error(err)
 				}
@@ -240,6 +241,7 @@ func TestUnknownSegment(t *testing.T) {
 	d := newSample(4096).damaged()
 	d.index.Segments[3].Kind = 77
 	d.data[len(d.data)-1] = 1 // what lies there is not known
+	leave(t, d.bytes())
 	f, err := openBytes(d.bytes())
 	if err != nil {
 		t.Fatal(err)
@@ -264,11 +266,13 @@ func TestOptionalFeature(t *testing.T) {
 	t.Parallel()
 	d := newSample(4096).damaged()
 	d.header.OptionalFeatures = 1 << 63
+	leave(t, d.bytes())
 	if err := check(d.bytes()); err != nil {
 		t.Error(err)
 	}
 	d.index.Notes = []Note{{Kind: 9, Parameter: epsilon, Operand: len(d.index.Operands) - 1}}
 	d.index.Operands[len(d.index.Operands)-1].Placements = nil
+	leave(t, d.bytes())
 	f, err := openBytes(d.bytes())
 	if err != nil {
 		t.Fatal(err)

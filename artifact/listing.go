@@ -24,6 +24,24 @@ type Listing struct {
 	Contracts  []ContractListing  `json:"contracts"`
 }
 
+// FileListing is what a file says of itself. Its JSON is an interface, as Listing's is.
+type FileListing struct {
+	Header HeaderListing `json:"header"`
+	Listing
+}
+
+// HeaderListing is the header.
+type HeaderListing struct {
+	Version          int    `json:"version"`
+	RequiredFeatures uint64 `json:"required_features"`
+	OptionalFeatures uint64 `json:"optional_features"`
+	FileBytes        uint64 `json:"file_bytes"`
+	PageBytes        uint64 `json:"page_bytes"`
+	IndexOffset      uint64 `json:"index_offset"`
+	IndexBytes       uint64 `json:"index_bytes"`
+	Digest           string `json:"xxh3_128"` // of the header: it names the content of the whole file
+}
+
 // SegmentListing is one segment.
 type SegmentListing struct {
 	Name        string `json:"name"`
@@ -151,6 +169,14 @@ type ArgumentListing struct {
 	Operands    []string      `json:"operands"` // bound to it
 }
 
+// List lists a file.
+func (f *File) List() FileListing {
+	h := &f.Header
+	return FileListing{HeaderListing{
+		Version, h.RequiredFeatures, h.OptionalFeatures, h.FileBytes, h.PageBytes, h.IndexOffset, h.IndexBytes, h.Digest.String(),
+	}, f.Index.List(true)}
+}
+
 // List lists an index. measured says that digests and statistics have been filled in.
 func (x *Index) List(measured bool) Listing {
 	l := Listing{
@@ -169,7 +195,7 @@ func (x *Index) List(measured bool) Listing {
 		l.Segments = append(l.Segments, e)
 	}
 	for _, p := range x.Parameters {
-		l.Parameters = append(l.Parameters, ParameterListing{Name: p.Name, Axes: p.Axes, Shape: p.Shape, Operands: []string{}})
+		l.Parameters = append(l.Parameters, ParameterListing{Name: p.Name, Axes: p.Axes, Shape: append([]uint64{}, p.Shape...), Operands: []string{}})
 	}
 	for i := range x.Operands {
 		o := &x.Operands[i]

@@ -8,12 +8,14 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"npuw/schema/pyreader"
 )
 
 // TestFileMode runs alone: the umask is the process's.
 func TestFileMode(t *testing.T) {
 	defer unix.Umask(unix.Umask(0o027))
-	path := filepath.Join(t.TempDir(), "a.npuw")
+	path := filepath.Join(pyreader.TempDir(t), "a.npuw")
 	newSmallSample().write(t, path)
 	info, err := os.Stat(path)
 	if err != nil {

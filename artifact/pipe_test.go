@@ -8,12 +8,14 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"npuw/schema/pyreader"
 )
 
 // TestPipe opens a pipe that nobody writes to.
 func TestPipe(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "pipe")
+	path := filepath.Join(pyreader.TempDir(t), "pipe")
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		t.Skipf("no pipes here: %v", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"npuw/artifact/element"
 	"npuw/artifact/kernel"
 	"npuw/artifact/layout"
+	"npuw/schema/pyreader"
 )
 
 // sample is an artifact whose every byte is known without the code under test: values come from valueOf, and each operand
@@ -422,7 +423,7 @@ func (s *sample) write(t testing.TB, path string) {
 // file writes the artifact into a folder of the test and opens it.
 func (s *sample) file(t testing.TB) *File {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "sample.npuw")
+	path := filepath.Join(pyreader.TempDir(t), "sample.npuw")
 	s.write(t, path)
 	f, err := Open(path)
 	if err != nil {

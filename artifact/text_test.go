@@ -87,12 +87,15 @@ func TestTextsOfFiles(t *testing.T) {
 		0x2028, 0x2029, // separators
 		0x202a, 0x202b, 0x202c, 0x202d, 0x202e, 0x2066, 0x2067, 0x2068, 0x2069, // bidirectional controls
 	}
-	folder := t.TempDir()
+	folder := pyreader.TempDir(t)
 	var paths []string
 	for _, r := range runes {
 		d := newSmallSample().damaged()
 		d.index.Segments[0].Name = "segment" + string(r)
 		path := filepath.Join(folder, fmt.Sprintf("%U.npuw", r))
+		if unicode.Is(refusedRunes, r) {
+			pyreader.Damage(t, path)
+		}
 		if err := os.WriteFile(path, d.bytes(), 0o666); err != nil {
 			t.Fatal(err)
 		}

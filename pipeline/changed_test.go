@@ -10,11 +10,12 @@ import (
 	"npuw/pipeline/internal/whisperonnx"
 	"npuw/pipeline/pack"
 	"npuw/pipeline/source"
+	"npuw/schema/pyreader"
 )
 
 func written(t *testing.T) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "model.onnx")
+	path := filepath.Join(pyreader.TempDir(t), "model.onnx")
 	if err := whisperonnx.Write(path, whisperonnx.Odd); err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +41,7 @@ func TestSourceChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	changed := false
-	out := filepath.Join(t.TempDir(), "x.npuw")
+	out := filepath.Join(pyreader.TempDir(t), "x.npuw")
 	_, err = b.Pack(t.Context(), out, pack.Options{Jobs: 1, NoSync: true, Progress: func(int64) {
 		if !changed {
 			changed = true

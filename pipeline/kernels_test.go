@@ -14,6 +14,7 @@ import (
 	"npuw/artifact/xclbin/xclbintest"
 	"npuw/pipeline/internal/whisperonnx"
 	"npuw/pipeline/pack"
+	"npuw/schema/pyreader"
 )
 
 // boundText is a contract for fc1 of whisperonnx.Odd, packed by npu1-tiled, in mlir-aie's argument order.
@@ -37,7 +38,7 @@ const boundText = `contract {
 // bind makes a folder with an xclbin, instructions and contracts, edited, and binds an encoder to them.
 func bind(t *testing.T, edit func(string) string) (b *Build, dir string, err error) {
 	t.Helper()
-	dir = t.TempDir()
+	dir = pyreader.TempDir(t)
 	x, err := xclbintest.Encode(xclbintest.MLIRAIE())
 	if err != nil {
 		t.Fatal(err)

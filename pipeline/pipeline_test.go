@@ -13,11 +13,12 @@ import (
 	"npuw/pipeline/internal/whisperonnx"
 	"npuw/pipeline/pack"
 	"npuw/pipeline/source"
+	"npuw/schema/pyreader"
 )
 
 func encoder(t *testing.T) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "model.onnx")
+	path := filepath.Join(pyreader.TempDir(t), "model.onnx")
 	if err := whisperonnx.Write(path, whisperonnx.Odd); err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +36,7 @@ func TestPrepareAndPack(t *testing.T) {
 	if b.Recipe.Name != "whisper-encoder/npu1-tiled" || b.Catalogue.Path != path || len(b.Plan.Operands) != len(b.Model.Parameters) {
 		t.Errorf("recipe %s, source %s, %d operands of %d parameters", b.Recipe.Name, b.Catalogue.Path, len(b.Plan.Operands), len(b.Model.Parameters))
 	}
-	out := filepath.Join(t.TempDir(), "x.npuw")
+	out := filepath.Join(pyreader.TempDir(t), "x.npuw")
 	if _, err := b.Pack(context.Background(), out, pack.Options{NoSync: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +51,7 @@ func TestPrepareAndPack(t *testing.T) {
 func TestPrepareRefuses(t *testing.T) {
 	t.Parallel()
 	path := encoder(t)
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	other, huge := filepath.Join(dir, "other.onnx"), filepath.Join(dir, "huge.txtpb")
 	m := []byte("\x08\x08\x3a\x03\x12\x01g") // IR version 8, a graph called g
 	for _, err := range []error{os.WriteFile(other, m, 0o666), os.WriteFile(huge, nil, 0o666), os.Truncate(huge, 1<<40)} {

@@ -69,8 +69,15 @@ func FormatNames() []string {
 	return names
 }
 
-// ParseFormat is the inverse of String. The error lists the names that there are.
+// codes are element formats of artifacts by what kernels take them for: signed or not, they are as wide.
+var codes = map[string]Format{"i8": Int8, "u8": Int8, "i4": Int4, "u4": Int4}
+
+// ParseFormat is the inverse of String; it also takes the names that artifacts have for codes, "i8" for int8. The error lists the
+// names that there are.
 func ParseFormat(name string) (Format, error) {
+	if f, ok := codes[name]; ok {
+		return f, nil
+	}
 	for f := Int4; f.Known(); f++ {
 		if f.String() == name {
 			return f, nil

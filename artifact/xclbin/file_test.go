@@ -16,6 +16,7 @@ import (
 	"npuw/artifact"
 	"npuw/artifact/xclbin"
 	"npuw/artifact/xclbin/xclbintest"
+	"npuw/schema/pyreader"
 )
 
 var update = flag.Bool("update", false, "rewrite golden files")
@@ -168,7 +169,7 @@ func TestWriterAgreesWithXclbinutil(t *testing.T) {
 
 func TestOpenErrors(t *testing.T) {
 	t.Parallel()
-	folder := t.TempDir()
+	folder := pyreader.TempDir(t)
 	short := filepath.Join(folder, "short.xclbin")
 	if err := os.WriteFile(short, readFixture(t)[:1000], 0o666); err != nil {
 		t.Fatal(err)

@@ -28,7 +28,7 @@ func load(t *testing.T) graph {
 	g := graph{}
 	for _, build := range builds {
 		cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-tags="+build.tags,
-			"-json=ImportPath,Name,Standard,Imports", "./...")
+			"-json=ImportPath,Name,Dir,Standard,Imports,TestImports,XTestImports", "./...")
 		cmd.Dir = root
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=1") // to list cgo's files, which takes no C compiler
 		if build.system != "" {
@@ -47,13 +47,19 @@ func load(t *testing.T) graph {
 			} else if err != nil {
 				t.Fatal(err)
 			}
-			p.Imports = append(p.Imports, g[p.ImportPath].Imports...)
-			slices.Sort(p.Imports)
-			p.Imports = slices.Compact(p.Imports)
+			before := g[p.ImportPath]
+			p.Imports = union(p.Imports, before.Imports)
+			p.TestImports = union(p.TestImports, before.TestImports, p.XTestImports)
 			g[p.ImportPath] = p
 		}
 	}
 	return g
+}
+
+func union(lists ...[]string) []string {
+	all := slices.Concat(lists...)
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // touchSources looks at every Go file of the repository. The go command repeats a test's last result until a file changes that
@@ -88,7 +94,7 @@ func TestArrows(t *testing.T) {
 			t.Error(breach)
 		}
 	}
-	for _, breach := range slices.Concat(g.leaves(), g.badNames()) {
+	for _, breach := range slices.Concat(g.leaves(), g.badNames(), g.strayFolders()) {
 		t.Error(breach)
 	}
 }

@@ -7,12 +7,15 @@ import (
 	"strings"
 )
 
-// pkg is what go list says of a package, of npuw or not. Imports leaves tests out.
+// pkg is what go list says of a package, of npuw or not. Imports leaves tests out; TestImports are those of all its tests.
 type pkg struct {
-	ImportPath string
-	Name       string
-	Standard   bool
-	Imports    []string
+	ImportPath   string
+	Name         string
+	Dir          string
+	Standard     bool
+	Imports      []string
+	TestImports  []string
+	XTestImports []string
 }
 
 // graph is every package by its import path.

@@ -4,5 +4,5 @@
 //	schema <- artifact <- runtime
 //
 // The rules are the table in rules_test.go. They are about the code that programs are built from; tests may import what they
-// like.
+// like. One rule is about tests: those that can make artifacts make them in folders of pyreader.TempDir.
 package arch

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"npuw/schema/pyreader"
 )
 
 func TestIsGenerated(t *testing.T) {
@@ -99,7 +101,7 @@ func TestSameTree(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			dirs := [2]string{t.TempDir(), t.TempDir()}
+			dirs := [2]string{pyreader.TempDir(t), pyreader.TempDir(t)}
 			for i, files := range []map[string]string{test.a, test.b} {
 				for name, text := range files {
 					writeFile(t, dirs[i], name, text)
@@ -111,7 +113,7 @@ func TestSameTree(t *testing.T) {
 			}
 		})
 	}
-	if err := sameTree(filepath.Join(t.TempDir(), "none"), t.TempDir()); !os.IsNotExist(err) {
+	if err := sameTree(filepath.Join(pyreader.TempDir(t), "none"), pyreader.TempDir(t)); !os.IsNotExist(err) {
 		t.Errorf("a missing folder: got %v", err)
 	}
 }

@@ -7,12 +7,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"npuw/schema/pyreader"
 )
 
 // newProject makes a module of the files given by slash-separated path, with the default go.mod if there is none among them.
 func newProject(t *testing.T, files map[string]string) (p *project, stdout *bytes.Buffer) {
 	t.Helper()
-	p = &project{root: t.TempDir(), stdout: &bytes.Buffer{}, stderr: &bytes.Buffer{}}
+	p = &project{root: pyreader.TempDir(t), stdout: &bytes.Buffer{}, stderr: &bytes.Buffer{}}
 	if _, ok := files["go.mod"]; !ok {
 		writeFile(t, p.root, "go.mod", "module example.test/m\n\ngo 1.26\n")
 	}
@@ -42,7 +44,7 @@ func TestModuleRoot(t *testing.T) {
 			t.Errorf("from %s: got %q, %v, want %q", dir, got, err, want)
 		}
 	}
-	if got, err := moduleRoot(t.TempDir()); err == nil {
+	if got, err := moduleRoot(pyreader.TempDir(t)); err == nil {
 		t.Errorf("outside any module: got %q, want an error", got)
 	}
 }

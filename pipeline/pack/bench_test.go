@@ -13,13 +13,14 @@ import (
 	"npuw/pipeline"
 	"npuw/pipeline/internal/whisperonnx"
 	"npuw/pipeline/pack"
+	"npuw/schema/pyreader"
 )
 
 // BenchmarkBase packs whisper-base's encoder with two workers and without fsync, source opened and planned each time. x-floor is its time over that of
 // the floor, which is run in turns with it: one thread that reads, converts to BF16 and writes the file's bytes, without
 // tiles, digests or statistics.
 func BenchmarkBase(b *testing.B) {
-	source, err := whisperonnx.BaseModel(b.TempDir())
+	source, err := whisperonnx.BaseModel(pyreader.TempDir(b))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -27,7 +28,7 @@ func BenchmarkBase(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	dir := b.TempDir()
+	dir := pyreader.TempDir(b)
 	for _, recipe := range []string{"whisper-encoder/npu1-tiled", "whisper-encoder/npu1-rowmajor"} {
 		b.Run(filepath.Base(recipe), func(b *testing.B) {
 			b.SetBytes(info.Size())

@@ -20,6 +20,7 @@ import (
 	"npuw/pipeline/plan"
 	"npuw/pipeline/recipe"
 	"npuw/pipeline/source"
+	"npuw/schema/pyreader"
 )
 
 // poke overwrites the element of a parameter with index i, in PyTorch's order, in the model's file.
@@ -57,7 +58,7 @@ func fails(t testing.TB, c *source.Catalogue, p *plan.Plan) error {
 	t.Helper()
 	var first error
 	for i, jobs := range []int{1, 2, 3, 7, 7, 7} {
-		dir := t.TempDir()
+		dir := pyreader.TempDir(t)
 		err := run(context.Background(), c, p, filepath.Join(dir, "x.npuw"), Options{Jobs: jobs, NoSync: true}, 1)
 		if err == nil {
 			t.Fatalf("%d workers: no error", jobs)
@@ -218,7 +219,7 @@ func TestCancel(t *testing.T) {
 	c, m := open(t, encoder(t, whisperonnx.Odd))
 	p := planned(t, m, recipes[0])
 	for _, jobs := range []int{1, 3} {
-		dir := t.TempDir()
+		dir := pyreader.TempDir(t)
 		path := filepath.Join(dir, "x.npuw")
 		if err := os.WriteFile(path, []byte("before"), 0o600); err != nil {
 			t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 	"npuw/pipeline/plan"
 	"npuw/pipeline/recipe"
 	"npuw/pipeline/source"
+	"npuw/schema/pyreader"
 )
 
 // single is a model of one parameter "w", in a file that holds nothing else.
@@ -86,7 +87,7 @@ func (s *single) write(t testing.TB) (*source.Catalogue, *model.Model) {
 		}
 		appendBits(raw[:at*size], bits, size)
 	}
-	path := filepath.Join(t.TempDir(), "weights")
+	path := filepath.Join(pyreader.TempDir(t), "weights")
 	if err := os.WriteFile(path, raw, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -423,7 +424,7 @@ func TestRefusesWhatCannotBeCut(t *testing.T) {
 				Name: "w", Axes: x.axes, Shape: x.shape, Perm: x.perm,
 				Tensor: source.Tensor{Name: "tensor", Type: element.F32, Shape: stored, Data: source.Data{Size: n}},
 			}}}
-			path := filepath.Join(t.TempDir(), "weights")
+			path := filepath.Join(pyreader.TempDir(t), "weights")
 			if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, n)); err != nil {
 				t.Fatal(err)
 			}
@@ -433,7 +434,7 @@ func TestRefusesWhatCannotBeCut(t *testing.T) {
 			}
 			defer f.Close()
 			c := &source.Catalogue{Kind: "test", Path: path, Files: []*source.File{f}}
-			dir := t.TempDir()
+			dir := pyreader.TempDir(t)
 			err = run(t.Context(), c, planOf(t, m, x.fields), filepath.Join(dir, "x.npuw"), Options{NoSync: true}, windowElements)
 			if err == nil || !strings.Contains(err.Error(), `operand "w"`) || !strings.Contains(err.Error(), x.says) {
 				t.Errorf("%v, expected a refusal of operand w: %s", err, x.says)

@@ -14,6 +14,7 @@ import (
 
 	"npuw/artifact"
 	"npuw/pipeline/internal/whisperonnx"
+	"npuw/schema/pyreader"
 )
 
 // A write that fails midway, as on a full disk, leaves nothing. A limit on the size of files is the one way to have it fail
@@ -25,7 +26,7 @@ func TestWriteError(t *testing.T) {
 		writeWithLimit(t, path, os.Getenv(name+"_INTO"))
 		return
 	}
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWriteError$")
 	cmd.Env = append(os.Environ(), name+"="+encoder(t, whisperonnx.Odd), name+"_INTO="+dir)
 	if out, err := cmd.CombinedOutput(); err != nil {

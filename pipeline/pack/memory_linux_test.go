@@ -7,12 +7,13 @@ import (
 	"testing"
 
 	"npuw/pipeline/internal/whisperonnx"
+	"npuw/schema/pyreader"
 )
 
 // BenchmarkPeakMemory runs the command in a process of its own, on base and on a model of 1.6 GB, and reports the resident
 // memory of each at its peak.
 func BenchmarkPeakMemory(b *testing.B) {
-	dir := b.TempDir()
+	dir := pyreader.TempDir(b)
 	npuw := filepath.Join(dir, "npuw")
 	if out, err := exec.Command("go", "build", "-o", npuw, "npuw/artifact/cmd/npuw").CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)

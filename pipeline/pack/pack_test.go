@@ -19,6 +19,7 @@ import (
 	"npuw/pipeline/plan"
 	"npuw/pipeline/recipe"
 	"npuw/pipeline/source"
+	"npuw/schema/pyreader"
 )
 
 var recipes = []string{"whisper-encoder/npu1-tiled", "whisper-encoder/npu1-rowmajor", "whisper-encoder/f32"}
@@ -26,7 +27,7 @@ var recipes = []string{"whisper-encoder/npu1-tiled", "whisper-encoder/npu1-rowma
 // encoder writes the model that c says into a folder of its own.
 func encoder(t testing.TB, c whisperonnx.Config) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "model.onnx")
+	path := filepath.Join(pyreader.TempDir(t), "model.onnx")
 	if err := whisperonnx.Write(path, c); err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +65,7 @@ func planned(t testing.TB, m *model.Model, name string) *plan.Plan {
 // packed packs into a new file and returns its path.
 func packed(t testing.TB, c *source.Catalogue, p *plan.Plan, jobs int, window uint64) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "x.npuw")
+	path := filepath.Join(pyreader.TempDir(t), "x.npuw")
 	if err := run(context.Background(), c, p, path, Options{Jobs: jobs, NoSync: true}, window); err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +268,7 @@ func TestProgress(t *testing.T) {
 		total := make(chan int64, 1)
 		total <- 0
 		o := Options{Jobs: 3, NoSync: true, Progress: func(n int64) { total <- <-total + n }}
-		if err := run(context.Background(), catalogue, p, filepath.Join(t.TempDir(), "x.npuw"), o, 1); err != nil {
+		if err := run(context.Background(), catalogue, p, filepath.Join(pyreader.TempDir(t), "x.npuw"), o, 1); err != nil {
 			t.Fatal(err)
 		}
 		if got := <-total; got != p.OperandBytes() {

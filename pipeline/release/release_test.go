@@ -17,13 +17,14 @@ import (
 	"npuw/pipeline/internal/whisperonnx"
 	"npuw/pipeline/recipe"
 	"npuw/pipeline/source"
+	"npuw/schema/pyreader"
 )
 
 // folder makes the folder of a release: two models, one in a subfolder with a recipe of its own beside it, and the manifest.
 // It returns the manifest's path and an empty output folder.
 func folder(t *testing.T, manifest string) Options {
 	t.Helper()
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	text, err := recipe.BuiltinText("whisper-encoder/f32")
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +42,7 @@ func folder(t *testing.T, manifest string) Options {
 			t.Fatal(err)
 		}
 	}
-	return Options{Manifest: filepath.Join(dir, "release.txtpb"), Out: filepath.Join(t.TempDir(), "out")}
+	return Options{Manifest: filepath.Join(dir, "release.txtpb"), Out: filepath.Join(pyreader.TempDir(t), "out")}
 }
 
 const two = `
@@ -221,7 +222,7 @@ func TestBuildThatFails(t *testing.T) {
 
 func TestBuildWithoutManifest(t *testing.T) {
 	t.Parallel()
-	o := Options{Manifest: filepath.Join(t.TempDir(), "release.txtpb"), Out: t.TempDir()}
+	o := Options{Manifest: filepath.Join(pyreader.TempDir(t), "release.txtpb"), Out: pyreader.TempDir(t)}
 	if err := Build(context.Background(), o); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), o.Manifest) {
 		t.Errorf("%v, expected that %s is not there", err, o.Manifest)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"npuw/artifact/kernel"
 	"npuw/runtime/device"
+	"npuw/schema/pyreader"
 )
 
 // A file that is truncated under its mapping makes a run fail, whatever reads it; afterwards the device works as before.
@@ -53,7 +54,7 @@ func TestTruncatedVectors(t *testing.T) {
 // truncated maps a file with the given content, which then loses all but its first page.
 func truncated(t *testing.T, content []byte) []byte {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "segment")
+	path := filepath.Join(pyreader.TempDir(t), "segment")
 	check(t, os.WriteFile(path, content, 0o600))
 	file := must(os.OpenFile(path, os.O_RDWR, 0))
 	defer file.Close()

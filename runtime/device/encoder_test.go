@@ -16,6 +16,7 @@ import (
 	"npuw/runtime/cpu"
 	"npuw/runtime/device"
 	"npuw/runtime/whisper"
+	"npuw/schema/pyreader"
 )
 
 const tiny = "../../testdata/whisper-tiny/whisper-tiny-encoder"
@@ -25,7 +26,7 @@ func packTiny(t *testing.T, recipe string) string {
 	t.Helper()
 	b := must(pipeline.Prepare(tiny+".onnx", recipe))
 	defer b.Close()
-	path := filepath.Join(t.TempDir(), "tiny.npuw")
+	path := filepath.Join(pyreader.TempDir(t), "tiny.npuw")
 	must(b.Pack(t.Context(), path, pack.Options{NoSync: true}))
 	return path
 }

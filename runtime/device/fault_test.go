@@ -3,7 +3,6 @@
 package device_test
 
 import (
-	"os"
 	"testing"
 
 	"npuw/runtime/cpu"
@@ -26,7 +25,7 @@ func TestTruncatedUnderModel(t *testing.T) {
 		check(t, err)
 		args["b"] = device.Value{Buffer: weights}
 		must(k.Run(t.Context(), args))
-		check(t, os.Truncate(s.path, pageBytes))
+		check(t, s.cut(t, pageBytes))
 		_, err = k.Run(t.Context(), args)
 		wants(t, name, err, device.ErrFault)
 		check(t, m.Close())

@@ -15,6 +15,7 @@ import (
 	"npuw/artifact/layout"
 	"npuw/runtime/cpu"
 	"npuw/runtime/device"
+	"npuw/schema/pyreader"
 )
 
 // Sizes of the sample's matrices, [K,N] in float32, and of what they are multiplied with, [M,K].
@@ -78,7 +79,7 @@ type sample struct {
 func newSample(t testing.TB, edit func(*artifact.Index)) *sample {
 	t.Helper()
 	const bytes = sizeK * sizeN * 4
-	s := &sample{path: filepath.Join(t.TempDir(), "sample.npuw"), index: &artifact.Index{
+	s := &sample{path: filepath.Join(pyreader.TempDir(t), "sample.npuw"), index: &artifact.Index{
 		Producer: artifact.Producer{Name: "test", Recipe: "sample"},
 		Model:    artifact.Model{Family: "sample"},
 		Segments: []artifact.Segment{
@@ -123,6 +124,13 @@ func newSample(t testing.TB, edit func(*artifact.Index)) *sample {
 	return s
 }
 
+// cut leaves the first n bytes of the file.
+func (s *sample) cut(t testing.TB, n int64) error {
+	t.Helper()
+	pyreader.Damage(t, s.path)
+	return os.Truncate(s.path, n)
+}
+
 // operand is what an operand holds.
 func (s *sample) operand(i int) []byte {
 	o := &s.index.Operands[i]
@@ -132,6 +140,7 @@ func (s *sample) operand(i int) []byte {
 // patch changes bytes of the file, past all digests.
 func (s *sample) patch(t testing.TB, off uint64, b ...byte) {
 	t.Helper()
+	pyreader.Damage(t, s.path)
 	f := must(os.OpenFile(s.path, os.O_WRONLY, 0))
 	defer f.Close()
 	must(f.WriteAt(b, int64(off)))

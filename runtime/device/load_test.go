@@ -14,6 +14,7 @@ import (
 	"npuw/artifact/kernel"
 	"npuw/runtime/cpu"
 	"npuw/runtime/device"
+	"npuw/schema/pyreader"
 )
 
 // kinds are devices on which loading must work.
@@ -163,7 +164,7 @@ func loadFails(t *testing.T, what string, d *hooked, kind error) error {
 func TestLoadRefusesOtherFiles(t *testing.T) {
 	t.Parallel()
 	d := newCPU(t, cpu.Options{})
-	_, err := device.Load(t.Context(), d, t.TempDir()+"/none.npuw", device.LoadOptions{})
+	_, err := device.Load(t.Context(), d, pyreader.TempDir(t)+"/none.npuw", device.LoadOptions{})
 	wants(t, "no file", err, os.ErrNotExist)
 	s := newSample(t, nil)
 	s.patch(t, 0, 'X')
@@ -211,13 +212,13 @@ func TestLoadTruncated(t *testing.T) {
 	for _, opts := range []device.LoadOptions{{}, {SkipDigests: true}} {
 		s := newSample(t, nil)
 		d := &hooked{Device: newCPU(t, cpu.Options{}), mapping: refuse(errNoMap)}
-		d.allocating = func() error { return os.Truncate(s.path, pageBytes+5) }
+		d.allocating = func() error { return s.cut(t, pageBytes+5) }
 		_, err := device.Load(t.Context(), d, s.path, opts)
 		wants(t, "truncated before it was copied", err, artifact.ErrTruncated)
 	}
 	s := newSample(t, nil)
 	d := &hooked{Device: newCPU(t, cpu.Options{})}
-	d.mapping = func() error { return os.Truncate(s.path, pageBytes+5) }
+	d.mapping = func() error { return s.cut(t, pageBytes+5) }
 	_, err := device.Load(t.Context(), d, s.path, device.LoadOptions{})
 	wants(t, "truncated before it was checked", err, artifact.ErrTruncated)
 }

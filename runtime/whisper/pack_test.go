@@ -9,6 +9,7 @@ import (
 	"npuw/artifact"
 	"npuw/artifact/element"
 	"npuw/artifact/layout"
+	"npuw/schema/pyreader"
 )
 
 // operand is an operand to be packed by packNetwork.
@@ -151,7 +152,7 @@ func packNetwork(t testing.TB, n *network, list []operand, edit func(*artifact.I
 	if edit != nil {
 		edit(x)
 	}
-	path := filepath.Join(t.TempDir(), "test.npuw")
+	path := filepath.Join(pyreader.TempDir(t), "test.npuw")
 	w, err := artifact.Create(path, x, page, false)
 	if err != nil {
 		t.Fatal(err)
@@ -189,6 +190,9 @@ func packOperand(t testing.TB, n *network, o *operand, numbers map[string]int) (
 	for _, p := range o.places {
 		out.Placements = append(out.Placements, p.place(n.parameters[p.name], numbers[p.name], strides, values))
 	}
+	for _, f := range o.fills {
+		fill(values, strides, f.Begin, f.Size, float32(f.Value))
+	}
 	encoded, packed := make([]byte, total*uint64(o.format.Size())), make([]byte, out.Bytes)
 	if err := element.Encode(encoded, values, o.format); err != nil {
 		t.Fatal(err)
@@ -197,6 +201,17 @@ func packOperand(t testing.TB, n *network, o *operand, numbers map[string]int) (
 		t.Fatal(err)
 	}
 	return out, packed
+}
+
+// fill writes a value into a box of the values of an operand.
+func fill(values []float32, strides []int64, begin, size []uint64, v float32) {
+	if len(size) == 0 {
+		values[0] = v
+		return
+	}
+	for i := range size[0] {
+		fill(values[int64(begin[0]+i)*strides[0]:], strides[1:], begin[1:], size[1:], v)
+	}
 }
 
 // place writes a parameter into the values of an operand, and gives the placement that says so.

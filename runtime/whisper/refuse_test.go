@@ -13,6 +13,7 @@ import (
 	"npuw/artifact/element"
 	"npuw/runtime/cpu"
 	"npuw/runtime/device"
+	"npuw/schema/pyreader"
 )
 
 // refuse checks that New fails with a message, naming the file, and leaves nothing open.
@@ -268,6 +269,7 @@ func TestTruncatedFile(t *testing.T) {
 	if !m.Report.Segments[0].Mapped {
 		t.Skip("this machine does not map files: " + m.Report.Segments[0].Why)
 	}
+	pyreader.Damage(t, path)
 	if err := os.Truncate(path, 4096); err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"npuw/pipeline/pack"
 	"npuw/runtime/cpu"
 	"npuw/runtime/device"
+	"npuw/schema/pyreader"
 )
 
 const fixtures = "../../testdata/whisper-tiny/"
@@ -76,7 +77,7 @@ func packModel(t testing.TB, model, recipe string) string {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	path := filepath.Join(t.TempDir(), "model.npuw")
+	path := filepath.Join(pyreader.TempDir(t), "model.npuw")
 	if _, err := b.Pack(t.Context(), path, pack.Options{NoSync: true}); err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,7 @@ import (
 	"npuw/runtime/device"
 	"npuw/runtime/whisper"
 	"npuw/runtime/xrt/teststream"
+	"npuw/schema/pyreader"
 )
 
 // encoders are models, without the endings of their files: .onnx, and .in.f32 for an input. NPUW_WHISPER may name another, such as
@@ -42,10 +43,10 @@ func packBound(t *testing.T, model, recipe, a, c string, pad uint64) fixture {
 	t.Helper()
 	build, err := pipeline.Prepare(model+".onnx", recipe)
 	check(t, err)
-	plain := filepath.Join(t.TempDir(), "plain.npuw")
+	plain := filepath.Join(pyreader.TempDir(t), "plain.npuw")
 	_, err = build.Pack(t.Context(), plain, pack.Options{NoSync: true})
 	check(t, errors.Join(err, build.Close()))
-	f := fixture{filepath.Join(t.TempDir(), "bound.npuw"), t.TempDir()}
+	f := fixture{filepath.Join(pyreader.TempDir(t), "bound.npuw"), pyreader.TempDir(t)}
 	source, err := artifact.Open(plain)
 	check(t, err)
 	b := builder{t: t, index: source.Index}

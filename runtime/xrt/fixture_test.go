@@ -1,6 +1,7 @@
 package xrt
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"npuw/artifact/xclbin/xclbintest"
 	"npuw/runtime/device"
 	"npuw/runtime/xrt/teststream"
+	"npuw/schema/pyreader"
 )
 
 // gemm is a GEMM on a kernel of mlir-aie, with its weights in an artifact.
@@ -44,7 +46,7 @@ const page = 4096
 // newFixture writes an artifact, after edit has been at its index, and its xclbins.
 func newFixture(t testing.TB, xclbins int, edit func(*artifact.Index), gemms ...gemm) fixture {
 	t.Helper()
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	f := fixture{filepath.Join(dir, "model.npuw"), filepath.Join(dir, "kernels")}
 	if err := os.Mkdir(f.folder, 0o755); err != nil {
 		t.Fatal(err)
@@ -89,16 +91,20 @@ func (b *builder) add(i int, g gemm) {
 			continue
 		}
 		name := fmt.Sprintf("%s%d", a.Name, i)
-		fill := artifact.Fill{} // stands for parameters, of which there are none
-		for _, axis := range a.Layout.Axes {
-			fill.Begin, fill.Size = append(fill.Begin, 0), append(fill.Size, axis.Extent)
+		parameter := artifact.Parameter{Name: name}
+		place := artifact.Placement{Parameter: len(b.index.Parameters), Scale: 1, To: make([]uint64, len(a.Layout.Axes))}
+		for j, axis := range a.Layout.Axes {
+			parameter.Axes += string(axis.Name)
+			parameter.Shape = append(parameter.Shape, axis.Extent)
+			place.From = append(place.From, artifact.PlacedAxis{Size: axis.Extent, Step: 1, Axis: j})
 		}
+		b.index.Parameters = append(b.index.Parameters, parameter)
 		b.index.Operands = append(b.index.Operands, artifact.Operand{
 			Name: name, Segment: len(b.segments), Bytes: a.Bytes, Format: a.Format, Layout: a.Layout,
-			Fills: []artifact.Fill{fill}, Statistics: element.Stats{Elements: extents(a.Layout)},
+			PadBits: padBits(a.Format), Placements: []artifact.Placement{place}, Statistics: element.Stats{Elements: extents(a.Layout)},
 		})
 		b.index.Bindings = append(b.index.Bindings, artifact.Binding{Operand: len(b.index.Operands) - 1, Contract: len(b.index.Contracts), Argument: j})
-		b.segment(name, artifact.Weights, 0, random(b.random, a))
+		b.segment(name, artifact.Weights, 0, b.weight(a))
 	}
 	stream, err := teststream.Encode(c)
 	if err != nil {
@@ -108,6 +114,23 @@ func (b *builder) add(i int, g gemm) {
 	c.Instructions = len(b.segments)
 	b.segment(c.Name+".instructions", artifact.Instructions, 1, stream)
 	b.index.Contracts = append(b.index.Contracts, *c)
+}
+
+// padBits are what padding of weights holds: a number that would be seen in a result.
+func padBits(f element.Format) uint64 { return 0xbfc0 << (8*f.Size() - 16) }
+
+// weight makes the elements of a weight.
+func (b *builder) weight(a *kernel.Argument) []byte {
+	data, size := random(b.random, a), a.Format.Size()
+	strides, elements := make([]int64, len(a.Layout.Axes)), int64(1)
+	for i := len(strides) - 1; i >= 0; i-- {
+		strides[i] = elements
+		elements *= int64(a.Layout.Axes[i].Extent)
+	}
+	plain, pad := make([]byte, elements*int64(size)), binary.LittleEndian.AppendUint64(nil, padBits(a.Format))[:size]
+	check(b.t, a.Layout.Unpack(plain, data, strides, size))
+	check(b.t, a.Layout.Pack(data, plain, strides, size, pad))
+	return data
 }
 
 // segment adds a segment that begins with data.

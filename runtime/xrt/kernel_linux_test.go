@@ -7,6 +7,7 @@ import (
 
 	"npuw/artifact"
 	"npuw/runtime/device"
+	"npuw/schema/pyreader"
 )
 
 // Instructions are read from mapped pages, which are gone where the file was cut since.
@@ -17,6 +18,7 @@ func TestInstructionsOfACutFile(t *testing.T) {
 	check(t, err)
 	pages, err := file.Map()
 	check(t, err)
+	pyreader.Damage(t, f.path)
 	check(t, os.Truncate(f.path, page))
 	if _, err := copied(pages[2*page:]); !errors.Is(err, device.ErrFault) {
 		t.Errorf("a cut file: %v", err)

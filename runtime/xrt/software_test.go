@@ -19,6 +19,7 @@ import (
 	"npuw/artifact/element"
 	"npuw/runtime/cpu"
 	"npuw/runtime/device"
+	"npuw/schema/pyreader"
 )
 
 // These tests run on the real XRT. Below it is the software NPU, which LD_PRELOAD puts in the place of the driver: see swnpu. It reads
@@ -33,7 +34,7 @@ type softwareNPU struct {
 // software opens the software NPU in the given modes. After the test it must have leaked nothing and understood everything.
 func software(t testing.TB, mode string, opts Options) softwareNPU {
 	t.Helper()
-	s := softwareNPU{log: filepath.Join(t.TempDir(), "npu.log")}
+	s := softwareNPU{log: filepath.Join(pyreader.TempDir(t), "npu.log")}
 	t.Setenv("SWNPU_MODE", mode)
 	t.Setenv("SWNPU_LOG", s.log)
 	d, err := Open(opts)
@@ -329,7 +330,7 @@ func TestSoftwareErrorsInTurn(t *testing.T) {
 	f := newFixture(t, 1, nil, small)
 	for _, call := range []string{"CREATE_BO", "GET_BO_INFO", "CREATE_HWCTX", "CONFIG_HWCTX", "GET_INFO", "EXEC_CMD", "SYNC_BO"} {
 		failed := 0
-		t.Setenv("SWNPU_LOG", filepath.Join(t.TempDir(), "npu.log"))
+		t.Setenv("SWNPU_LOG", filepath.Join(pyreader.TempDir(t), "npu.log"))
 		for n := range 16 {
 			t.Setenv("SWNPU_MODE", fmt.Sprintf("fail=%s:EIO:%d", call, n+1))
 			err := tryRuns(f, 2)
@@ -388,7 +389,7 @@ func TestSoftwareMemlock(t *testing.T) {
 // The standard output is the program's: what XRT prints does not get there.
 func TestSoftwareKeepsOutputClean(t *testing.T) {
 	f := newFixture(t, 1, nil, small)
-	path := filepath.Join(t.TempDir(), "stdout")
+	path := filepath.Join(pyreader.TempDir(t), "stdout")
 	file, err := os.Create(path)
 	check(t, err)
 	stdout, err := syscall.Dup(1)

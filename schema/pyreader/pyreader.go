@@ -1,31 +1,31 @@
-// Package pyreader lets tests ask npuw.py, the reader of artifacts that was written from FORMAT.md alone, what it makes of a
-// file, and compare that with what a reader in Go says:
+// Package pyreader lets tests ask npuw.py, the reader of artifacts that was written from FORMAT.md alone, what it makes of their
+// artifacts, and compares that with what a reader in Go says.
 //
-//	f, err := artifact.Open(path)
-//	...
-//	pyreader.Compare(t, path, f, f.Index.List(true))
+// Every artifact that a test makes is compared. Tests of packages that know artifacts make all their files in folders that TempDir
+// gives, never t.TempDir (a test in npuw/magefiles/arch sees to it), and such a package has
 //
-// It starts one Python process for each call. Where there is no python3 the test is skipped, unless CI is set in the environment: then
-// it fails.
+//	func TestMain(m *testing.M) { os.Exit(pyreader.Compared(m, artifact.Open).Run()) }
+//
+// When a test ends, its folders are searched for artifacts, known by the magic at their beginning, whoever wrote them. Each is kept,
+// if no other of the same content has been. When all tests of the package have ended, a few Python processes go through what was kept:
+// npuw.py must find every artifact sound, and its listing and the values of each operand and parameter must be those of the reader in
+// Go, byte for byte; see WholeBytes for large ones. Any difference fails the package's run and names the test.
+//
+// A test that damages an artifact, or makes one up that is not sound, says so with Damage. An artifact in a folder of TempDir that the
+// reader in Go refuses, and of which nobody said so, fails its test. What a test removes or replaces before it ends is not seen, nor is
+// what benchmarks and fuzzing make.
+//
+// Where there is no python3, tests that need it are skipped, and so is the comparison, with a line that says so; if CI is set in the
+// environment they fail.
 package pyreader
 
 import (
-	"bufio"
-	"bytes"
-	_ "embed"
 	"encoding/json"
-	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
+	"errors"
+	"math"
 	"strings"
 	"testing"
 )
-
-// driver prints a line of JSON, an Answer, then the bytes of each of its values: those of f32, then of raw.
-//
-//go:embed driver.py
-var driver string
 
 // Answer is what npuw.py says of an artifact.
 type Answer struct {
@@ -45,54 +45,25 @@ type Values struct {
 // Read verifies the artifact at path with npuw.py and reads all of it. A fault that npuw.py finds is fatal to the test.
 func Read(t testing.TB, path string) *Answer {
 	t.Helper()
-	script := find(t)
-	out, err := python(t, "-c", driver, filepath.Dir(script), path).Output()
-	if err != nil {
-		t.Fatalf("npuw.py refuses %s: %s", path, complaint(err))
-	}
-	a, err := parse(bufio.NewReader(bytes.NewReader(out)))
-	if err != nil {
-		t.Fatalf("npuw.py on %s: its answer cannot be read: %v", path, err)
-	}
-	return a
-}
-
-func parse(r *bufio.Reader) (*Answer, error) {
-	var head struct {
-		Listing json.RawMessage
-		Values  []struct {
-			Name         string
-			Operand      bool
-			Float32, Raw int // bytes; -1: none
+	var answer *Answer
+	err := need(t).read(t.Context(), limits{whole: math.MaxInt64}, []string{path}, func(_ string, a *Answer, fault string) {
+		if fault != "" {
+			t.Fatalf("npuw.py refuses %s: %s", path, fault)
 		}
-	}
-	line, err := r.ReadBytes('\n')
-	if err == nil {
-		err = json.Unmarshal(line, &head)
-	}
+		answer = a
+	})
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
-	take := func(n int) []byte {
-		if n < 0 || err != nil {
-			return nil
-		}
-		b := make([]byte, n)
-		_, err = io.ReadFull(r, b)
-		return b
-	}
-	a := &Answer{Listing: head.Listing}
-	for _, v := range head.Values {
-		a.Values = append(a.Values, Values{v.Name, v.Operand, take(v.Float32), take(v.Raw)})
-	}
-	return a, err
+	return answer
 }
 
 // Verify gives the fault that `npuw.py verify` finds in each file, "" for a sound one.
 func Verify(t testing.TB, paths ...string) []string {
 	t.Helper()
+	p := need(t)
 	// An exit status other than 0 says that there are faults; those are in the output.
-	out, err := python(t, append([]string{find(t), "verify"}, paths...)...).Output()
+	out, err := p.command(t.Context(), append([]string{p.script, "verify"}, paths...)...).Output()
 	lines := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
 	if len(lines) != len(paths) {
 		t.Fatalf("npuw.py verify: %d lines for %d files: %s", len(lines), len(paths), complaint(err))
@@ -110,44 +81,17 @@ func Verify(t testing.TB, paths ...string) []string {
 	return faults
 }
 
-// python prepares a run of python3 that leaves no compiled files behind.
-func python(t testing.TB, args ...string) *exec.Cmd {
+// need finds Python, or ends the test.
+func need(t testing.TB) *python {
 	t.Helper()
-	program, err := exec.LookPath("python3")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("python3 is needed to check artifacts with schema/npuw.py: %v", err)
-		}
-		t.Skip("python3 is not installed: artifacts are not checked with schema/npuw.py")
+	p, err := findPython()
+	switch {
+	case err == nil:
+		return p
+	case errors.Is(err, errNoPython) && !required():
+		t.Skipf("%v: artifacts are not checked with schema/npuw.py", err)
+	default:
+		t.Fatalf("schema/npuw.py is needed to check artifacts: %v", err)
 	}
-	return exec.CommandContext(t.Context(), program, append([]string{"-I", "-B"}, args...)...)
-}
-
-// find gives the path of npuw.py in the module that the test belongs to.
-func find(t testing.TB) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for at := dir; ; at = filepath.Dir(at) {
-		path := filepath.Join(at, "schema", "npuw.py")
-		if _, err := os.Stat(path); err == nil {
-			return path
-		}
-		if at == filepath.Dir(at) {
-			t.Fatalf("no schema/npuw.py above %s", dir)
-		}
-	}
-}
-
-// complaint gives what a program that failed wrote on standard error.
-func complaint(err error) string {
-	if err == nil {
-		return "no error"
-	}
-	if e, ok := err.(*exec.ExitError); ok && len(e.Stderr) > 0 {
-		return strings.TrimSpace(string(e.Stderr))
-	}
-	return err.Error()
+	return nil
 }

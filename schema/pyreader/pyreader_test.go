@@ -15,9 +15,9 @@ func TestParse(t *testing.T) {
 	t.Parallel()
 	const head = `{"listing": {"version": 1}, "values": [{"name": "a", "operand": true, "float32": 4, "raw": 2}, ` +
 		`{"name": "b", "operand": false, "float32": 0, "raw": -1}]}` + "\n"
-	got, err := parse(bufio.NewReader(strings.NewReader(head + "abcdef")))
-	if err != nil {
-		t.Fatal(err)
+	got, fault, err := parse(bufio.NewReader(strings.NewReader(head + "abcdef")))
+	if err != nil || fault != "" {
+		t.Fatal(err, fault)
 	}
 	want := &Answer{
 		Listing: []byte(`{"version": 1}`),
@@ -26,8 +26,11 @@ func TestParse(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
+	if _, fault, err := parse(bufio.NewReader(strings.NewReader(`{"fault": "byte 0"}` + "\n"))); err != nil || fault != "byte 0" {
+		t.Errorf("a fault is read as %q, %v", fault, err)
+	}
 	for _, short := range []string{"", "{}", "no JSON\n", head, head + "abcde"} {
-		if a, err := parse(bufio.NewReader(strings.NewReader(short))); err == nil {
+		if a, _, err := parse(bufio.NewReader(strings.NewReader(short))); err == nil {
 			t.Errorf("%q: %v, want an error", short, a)
 		}
 	}
@@ -39,9 +42,13 @@ type outcome struct {
 	skipped, failed string
 }
 
-func (o *outcome) Skip(args ...any) {
-	o.skipped = fmt.Sprint(args...)
+func (o *outcome) Skipf(format string, args ...any) {
+	o.skipped = fmt.Sprintf(format, args...)
 	panic(o)
+}
+
+func (o *outcome) Errorf(format string, args ...any) {
+	o.failed += fmt.Sprintf(format, args...)
 }
 
 func (o *outcome) Fatalf(format string, args ...any) {
@@ -70,7 +77,7 @@ func TestNoPython(t *testing.T) {
 		t.Errorf("skipped %q, failed %q", o.skipped, o.failed)
 	}
 	t.Setenv("CI", "true")
-	if o := (&outcome{TB: t}).ended(verify); !strings.Contains(o.failed, "python3 is needed") || o.skipped != "" {
+	if o := (&outcome{TB: t}).ended(verify); !strings.Contains(o.failed, "python3 is not installed") || o.skipped != "" {
 		t.Errorf("in CI: skipped %q, failed %q", o.skipped, o.failed)
 	}
 }

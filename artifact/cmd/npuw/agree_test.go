@@ -29,7 +29,8 @@ var variants = []struct{ name, base, old, new string }{
 	{"marked-strides", "whisper-encoder/npu1-tiled", `"N* K* K8 N8 K8 N4"`, `"K8@* N4 K*@1 N*"`},
 }
 
-// TestPythonAgrees compares what npuw inspect and npuw extract say with npuw.py, for each model and recipe.
+// TestPythonAgrees packs each model by each recipe. That npuw verify, inspect and extract agree with npuw.py on what it makes, as on
+// every artifact of these tests, is seen by TestMain.
 func TestPythonAgrees(t *testing.T) {
 	t.Parallel()
 	packed := models
@@ -40,7 +41,7 @@ func TestPythonAgrees(t *testing.T) {
 		for _, r := range recipe.Builtins() {
 			t.Run(model+"/"+r.Name, func(t *testing.T) {
 				t.Parallel()
-				agree(t, packTest(t, model, r.Name))
+				packTest(t, model, r.Name)
 			})
 		}
 	}
@@ -55,11 +56,11 @@ func TestPythonAgrees(t *testing.T) {
 			if changed == string(text) {
 				t.Fatalf("%s has no %q", v.base, v.old)
 			}
-			file := filepath.Join(t.TempDir(), v.name+".txtpb")
+			file := filepath.Join(pyreader.TempDir(t), v.name+".txtpb")
 			if err := os.WriteFile(file, []byte(changed), 0o666); err != nil {
 				t.Fatal(err)
 			}
-			agree(t, packTest(t, "whisper-tiny-encoder", file))
+			packTest(t, "whisper-tiny-encoder", file)
 		})
 	}
 }
@@ -72,25 +73,28 @@ func packTest(t *testing.T, model, recipeName string) string {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	path := filepath.Join(t.TempDir(), "made.npuw")
+	path := filepath.Join(pyreader.TempDir(t), "made.npuw")
 	if _, err := b.Pack(t.Context(), path, pack.Options{NoSync: true}); err != nil {
 		t.Fatal(err)
 	}
 	return path
 }
 
-// agree compares the command line with npuw.py.
-func agree(t *testing.T, path string) {
-	t.Helper()
-	var listing bytes.Buffer
-	if err := command(&listing, "inspect", "--json", path); err != nil {
-		t.Fatal(err)
-	}
-	if err := command(io.Discard, "verify", path); err != nil {
-		t.Error(err)
-	}
-	pyreader.Compare(t, path, extractor(path), jsonText(listing.Bytes()))
+// commanded is an artifact as the command line reads it.
+type commanded struct {
+	extractor
+	listing jsonText
 }
+
+func openWithCommand(path string) (commanded, error) {
+	var listing bytes.Buffer
+	err := command(&listing, "inspect", "--json", path)
+	return commanded{extractor(path), listing.Bytes()}, err
+}
+
+func (c commanded) Verify() error  { return command(io.Discard, "verify", string(c.extractor)) }
+func (c commanded) List() jsonText { return c.listing }
+func (c commanded) Close() error   { return nil }
 
 type jsonText []byte
 
@@ -161,7 +165,8 @@ func TestPythonRefuses(t *testing.T) {
 	}
 	var names, paths []string
 	for name, b := range damaged {
-		file := filepath.Join(t.TempDir(), "damaged.npuw")
+		file := filepath.Join(pyreader.TempDir(t), "damaged.npuw")
+		pyreader.Damage(t, file)
 		if err := os.WriteFile(file, b, 0o666); err != nil {
 			t.Fatal(err)
 		}
@@ -181,7 +186,7 @@ func TestPythonRefuses(t *testing.T) {
 	}
 }
 
-// TestDisagreement proves that what agree compares would be noticed: it alters each side of a comparison that holds.
+// TestDisagreement proves that what is compared would be noticed: it alters each side of a comparison that holds.
 func TestDisagreement(t *testing.T) {
 	t.Parallel()
 	path := packTest(t, "whisper-tiny-encoder", "whisper-encoder/npu1-tiled")

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"npuw/schema/pyreader"
 )
 
 // interruptMain is a program that sends itself a signal while it writes a file: interrupt NUMBER FILE.
@@ -48,7 +50,7 @@ func TestInterrupted(t *testing.T) {
 		{"extract", artifact, "encoder.conv1.weight", "-o"},
 		{"run", artifact, "--input", filepath.Join(testdata, "whisper-tiny-encoder.in.f32"), "-o"},
 	} {
-		dir := t.TempDir()
+		dir := pyreader.TempDir(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		root := rootCommand()

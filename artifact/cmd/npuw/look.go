@@ -40,35 +40,11 @@ func inspectCommand() *cobra.Command {
 		}
 		defer a.Close()
 		if asJSON {
-			return printJSON(out, listArtifact(a))
+			return printJSON(out, a.List())
 		}
 		return printArtifact(out, a)
 	}
 	return c
-}
-
-// inspectListing is what `npuw inspect --json` prints. Its JSON is an interface: fields are added, never changed.
-type inspectListing struct {
-	Header headerListing `json:"header"`
-	artifact.Listing
-}
-
-type headerListing struct {
-	Version          int    `json:"version"`
-	RequiredFeatures uint64 `json:"required_features"`
-	OptionalFeatures uint64 `json:"optional_features"`
-	FileBytes        uint64 `json:"file_bytes"`
-	PageBytes        uint64 `json:"page_bytes"`
-	IndexOffset      uint64 `json:"index_offset"`
-	IndexBytes       uint64 `json:"index_bytes"`
-	Digest           string `json:"xxh3_128"` // of the header: it names the content of the whole file
-}
-
-func listArtifact(a *artifact.File) inspectListing {
-	h := &a.Header
-	return inspectListing{headerListing{
-		artifact.Version, h.RequiredFeatures, h.OptionalFeatures, h.FileBytes, h.PageBytes, h.IndexOffset, h.IndexBytes, h.Digest.String(),
-	}, a.Index.List(true)}
 }
 
 func printArtifact(w io.Writer, a *artifact.File) error {

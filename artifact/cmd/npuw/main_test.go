@@ -20,10 +20,11 @@ import (
 
 	"npuw/runtime/xrt"
 	"npuw/schema/onnxpb"
+	"npuw/schema/pyreader"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"npuw": main, "interrupt": interruptMain})
+	testscript.Main(pyreader.Compared(m, openWithCommand), map[string]func(){"npuw": main, "interrupt": interruptMain})
 }
 
 // TestScripts runs the command line as people do. $MODELS is the folder of the models in testdata. The condition
@@ -38,6 +39,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+		WorkdirRoot:         pyreader.TempDir(t),
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("MODELS", folder)
 			e.Setenv("GORACE", "atexit_sleep_ms=0") // under -race every program would sleep a second before it ends
@@ -78,6 +80,7 @@ func status(ts *testscript.TestScript, neg bool, args []string) {
 // damage FILE OFFSET [HEX] flips a bit of the byte at an offset of a file, counted from its end where it is negative, or puts the
 // given bytes there.
 func damage(ts *testscript.TestScript, _ bool, args []string) {
+	pyreader.Damage(ts, ts.MkAbs(args[0]))
 	b, at := fileAndNumber(ts, args)
 	if at < 0 {
 		at += len(b)
@@ -94,6 +97,7 @@ func damage(ts *testscript.TestScript, _ bool, args []string) {
 
 // cut FILE N leaves the first N bytes of a file, or all but the last -N.
 func cut(ts *testscript.TestScript, _ bool, args []string) {
+	pyreader.Damage(ts, ts.MkAbs(args[0]))
 	b, n := fileAndNumber(ts, args)
 	if n < 0 {
 		n += len(b)

@@ -7,11 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"npuw/schema/pyreader"
 )
 
 func TestWriteFile(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	path := filepath.Join(dir, "values")
 	for _, text := range []string{"first", "second"} {
 		write := func(w io.Writer) error {

@@ -13,6 +13,7 @@ import (
 
 	"npuw/pipeline/recipe"
 	"npuw/runtime/xrt/teststream"
+	"npuw/schema/pyreader"
 )
 
 // These tests run on the real XRT, over the software NPU: see npuw/runtime/xrt.
@@ -67,7 +68,7 @@ func npuw(t *testing.T, want int, args ...string) (stdout, stderr string) {
 
 // The GEMMs that have contracts run on the NPU, and the output has the bits of the reference device.
 func TestXRTRun(t *testing.T) {
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	at := func(name string) string { return filepath.Join(dir, name) }
 	writeKernels(t, dir)
 	model := filepath.Join(testdata, "whisper-tiny-encoder")
@@ -99,7 +100,7 @@ func TestXRTRun(t *testing.T) {
 	if !slices.ContainsFunc(listing.Kinds, ran) {
 		t.Errorf("kinds %+v", listing.Kinds)
 	}
-	empty := t.TempDir()
+	empty := pyreader.TempDir(t)
 	if _, text = npuw(t, 1, append(onNPU, empty)...); !strings.Contains(text, "artifact and device do not fit") || !strings.Contains(text, empty) {
 		t.Errorf("without the xclbin: %s", text)
 	}
@@ -123,7 +124,7 @@ func TestXRTDevice(t *testing.T) {
 
 // What is measured stands under the name of the device that it was measured on.
 func TestXRTBench(t *testing.T) {
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	writeKernels(t, dir)
 	source, model, plain := filepath.Join(testdata, "whisper-tiny-encoder.onnx"), filepath.Join(dir, "model.npuw"), filepath.Join(dir, "plain.npuw")
 	npuw(t, 0, "pack", source, "-q", "--sync=false", "--kernels", filepath.Join(dir, "kernels.txtpb"), "-o", model)

@@ -23,6 +23,7 @@ import (
 	"npuw/runtime/device"
 	"npuw/runtime/whisper"
 	"npuw/schema/onnxpb"
+	"npuw/schema/pyreader"
 )
 
 // tolerance is the largest difference from ONNX Runtime that any output may have.
@@ -52,7 +53,7 @@ func TestParity(t *testing.T) {
 	for name, c := range sizes {
 		c.Seed = r.Uint64()
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
+			dir := pyreader.TempDir(t)
 			plain := filepath.Join(dir, "plain.onnx")
 			if err := whisperonnx.Write(plain, c); err != nil {
 				t.Fatal(err)
@@ -114,7 +115,7 @@ func runArtifact(t *testing.T, model, recipeName string, activations element.For
 		t.Fatal(err)
 	}
 	defer b.Close()
-	path := filepath.Join(t.TempDir(), "model.npuw")
+	path := filepath.Join(pyreader.TempDir(t), "model.npuw")
 	if _, err := b.Pack(ctx, path, pack.Options{NoSync: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +142,7 @@ func runArtifact(t *testing.T, model, recipeName string, activations element.For
 
 func runONNX(t *testing.T, c whisperonnx.Config, model string, input []float32) []float32 {
 	t.Helper()
-	dir := t.TempDir()
+	dir := pyreader.TempDir(t)
 	script, in, out := filepath.Join(dir, "ort.js"), filepath.Join(dir, "in.f32"), filepath.Join(dir, "out.f32")
 	raw, _ := binary.Append(nil, binary.LittleEndian, input)
 	for path, b := range map[string][]byte{script: ortScript, in: raw} {

@@ -20,6 +20,7 @@ import (
 	"npuw/runtime/cpu"
 	"npuw/runtime/device"
 	"npuw/runtime/xrt/teststream"
+	"npuw/schema/pyreader"
 )
 
 const page = 4096
@@ -99,7 +100,7 @@ type problem struct {
 
 func newProblem(t *testing.T, r *rand.Rand, c *kernel.Contract) *problem {
 	t.Helper()
-	p := &problem{dir: t.TempDir(), contract: c}
+	p := &problem{dir: pyreader.TempDir(t), contract: c}
 	xclbin, err := xclbintest.Encode(xclbintest.MLIRAIE())
 	if err != nil {
 		t.Fatal(err)
