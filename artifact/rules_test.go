@@ -339,7 +339,7 @@ func TestContractRules(t *testing.T) {
 		{"other kind", weight(func(a *Argument) { a.Kind = kernel.ScalarArgument }), unfit},
 		{"other role", weight(func(a *Argument) { a.Role = kernel.Output }), unfit},
 		{"other format", weight(func(a *Argument) { a.Format = element.F16 }), unfit},
-		{"other bytes", weight(func(a *Argument) { a.Bytes++ }), unfit},
+		{"other bytes", weight(func(a *Argument) { a.Bytes++ }), `contract "gemm": argument "b": values: 16385 bytes for 8192 elements of bf16`},
 		{"other group", weight(func(a *Argument) { a.MemoryGroup = 4 }), unfit},
 		{"group not stated", func(d *damaged) { d.index.Segments[0].MemoryGroup = NoGroup }, unfit},
 		{"other extent", weight(func(a *Argument) { a.Layout.Axes = axes("K", 71, 128, "N", 40, 64) }), unfit},

@@ -171,7 +171,7 @@ func (s *Storage) Validate() error {
 	case s.Planes[0].RecordElements != 0 && s.Encoding != Plain:
 		return s.validateRecords()
 	case s.Encoding == Plain && (s.Planes[0].Offset != 0 || s.Planes[0].Bytes != s.Bytes):
-		return fmt.Errorf("%d bytes at %d of %d; all of them were expected", s.Planes[0].Bytes, s.Planes[0].Offset, s.Bytes)
+		return fmt.Errorf("values: %d bytes at %d of %d; all of them were expected", s.Planes[0].Bytes, s.Planes[0].Offset, s.Bytes)
 	}
 	return s.validateContiguous()
 }
@@ -282,8 +282,11 @@ func (s *Storage) validateContiguous() error {
 		if p.RecordElements != 0 || p.RecordBytes != 0 {
 			return fmt.Errorf("%v: %d elements in records of %d bytes, without records", p.Role, p.RecordElements, p.RecordBytes)
 		}
-		if p.Bytes != n || p.Offset < end || p.Offset > s.Bytes || n > s.Bytes-p.Offset {
-			return fmt.Errorf("%v: %d bytes at %d of %d, where planes before end at %d; %d were expected", p.Role, p.Bytes, p.Offset, s.Bytes, end, n)
+		if p.Bytes != n {
+			return fmt.Errorf("%v: %d bytes for %d elements of %v", p.Role, p.Bytes, p.elements(), p.Format)
+		}
+		if p.Offset < end || p.Offset > s.Bytes || n > s.Bytes-p.Offset {
+			return fmt.Errorf("%v: %d bytes at %d of %d, where planes before end at %d", p.Role, n, p.Offset, s.Bytes, end)
 		}
 		end = p.Offset + n
 	}
