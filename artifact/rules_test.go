@@ -89,8 +89,8 @@ func TestSegmentRules(t *testing.T) {
 		{"out of order", func(d *damaged) { s := d.index.Segments; s[1], s[3] = s[3], s[1] }, `segment "layer.1"`},
 		{"no bytes", segment(1, func(s *Segment) { s.Bytes = 0 }), `segment "empty": 0 bytes`},
 		{"half a page", segment(1, func(s *Segment) { s.Bytes = 2048 }), `segment "empty": 2048 bytes`},
-		{"beyond the index", segment(3, func(s *Segment) { s.Bytes += 4096 }), `segment "layer.1"`},
-		{"before the index", func(d *damaged) { d.data = append(d.data, make([]byte, 4096)...) }, "segments: they end at 36864"},
+		{"beyond the index", segment(4, func(s *Segment) { s.Bytes += 4096 }), `segment "layer.2"`},
+		{"before the index", func(d *damaged) { d.data = append(d.data, make([]byte, 4096)...) }, "segments: they end at 40960"},
 		{"2^63 bytes", segment(1, func(s *Segment) { s.Bytes = 1 << 63 }), `segment "empty": 9223372036854775808 bytes`},
 		{"wraps", segment(1, func(s *Segment) { s.Bytes = math.MaxUint64 - 4095 }), `segment "empty"`},
 		{"at 2^63", segment(1, func(s *Segment) { s.Offset = 1 << 63 }), `segment "empty"`},
@@ -127,7 +127,7 @@ func TestOperandRules(t *testing.T) {
 		{"name missing", operand(1, func(o *Operand) { o.Name = "" }), "operand: number 1 has no name"},
 		{"name twice", operand(1, func(o *Operand) { o.Name = "linear" }), `operand "linear": two have this name`},
 		{"name with a newline", operand(1, func(o *Operand) { o.Name = "a\nb" }), `index: the text is not UTF-8`},
-		{"segment missing", operand(1, func(o *Operand) { o.Segment = 4 }), `operand "bias": segment 4, there are 4`},
+		{"segment missing", operand(1, func(o *Operand) { o.Segment = 5 }), `operand "bias": segment 5, there are 5`},
 		{"segment 2^31-1", operand(1, func(o *Operand) { o.Segment = math.MaxInt32 }), `operand "bias": segment 2147483647`},
 		{"segments out of order", operand(5, func(o *Operand) { o.Segment = 1 }), `operand "split.1": segment 1`},
 		{"offset not aligned", operand(1, func(o *Operand) { o.Offset += 128 }), `operand "bias": 256 bytes at`},
@@ -187,31 +187,50 @@ func TestOperandRules(t *testing.T) {
 // TestPaddingPosition checks that the offset of a fault is that of the byte.
 func TestPaddingPosition(t *testing.T) {
 	t.Parallel()
-	whole, each := newSample(4096), 37
+	whole, each, n := newSample(4096), uint64(37), uint64(0)
 	if testing.Short() {
 		each = 131
 	}
-	for i, so := range whole.operands {
-		padded := make([]uint64, len(so.axes))
-		for a, axis := range so.axes {
-			padded[a] = axis.Padded
-		}
-		n := 0
-		eachIndex(padded, func(index []uint64) {
-			beyond := false
-			for a, axis := range so.axes {
-				beyond = beyond || index[a] >= axis.Extent
-			}
-			if n++; !beyond || n%each != 0 {
+	for i := range whole.operands {
+		so := &whole.operands[i]
+		so.padding(func(bit, width uint64) {
+			if n++; n%each != 0 && so.position != nil {
 				return
 			}
 			d := whole.damaged()
 			o := &d.index.Operands[i]
-			at := d.index.Segments[o.Segment].Offset + o.Offset + so.position(index)*uint64(o.Format.Size())
-			d.data[at-4096] ^= 0x40
+			bit += n % width
+			at := d.index.Segments[o.Segment].Offset + o.Offset + bit/8
+			d.data[at-4096] ^= 1 << (bit % 8)
 			var e *Error
-			if err := check(d.bytes()); !errors.As(err, &e) || e.Offset != int64(at) {
-				t.Errorf("padding of %q at %v, byte %d: %v", so.name, index, at, err)
+			if err := check(d.bytes()); !errors.As(err, &e) || e.Offset != int64(at) || !strings.Contains(err.Error(), "padding") {
+				t.Errorf("padding of %q, byte %d: %v", so.name, at, err)
+			}
+		})
+	}
+}
+
+// TestNotPadding changes each code that is not padding, by one bit: no reader can tell.
+func TestNotPadding(t *testing.T) {
+	t.Parallel()
+	whole := newSample(4096)
+	for i := range whole.operands {
+		so := &whole.operands[i]
+		if so.planes == nil {
+			continue
+		}
+		n := uint64(0)
+		eachIndex(extents(so.axes), func(index []uint64) {
+			p := &so.planes[0]
+			d := whole.damaged()
+			o := &d.index.Operands[i]
+			bit := p.at(index) + n%uint64(p.Format.Bits())
+			d.data[d.index.Segments[o.Segment].Offset-4096+o.Offset+bit/8] ^= 1 << (bit % 8)
+			if n++; testing.Short() && n%7 > 0 {
+				return
+			}
+			if err := check(d.bytes()); err != nil {
+				t.Errorf("code of %q at %d: %v", so.name, index, err)
 			}
 		})
 	}
@@ -226,7 +245,7 @@ func TestPlacementRules(t *testing.T) {
 		return operand(6, func(o *Operand) { change(&o.Fills[0]) })
 	}
 	testRules(t, ErrCorrupt, false, []rule{
-		{"of no parameter", linear(func(p *Placement) { p.Parameter = 13 }), `operand "linear": a placement of parameter 13, there are 13`},
+		{"of no parameter", linear(func(p *Placement) { p.Parameter = 23 }), `operand "linear": a placement of parameter 23, there are 23`},
 		{"of parameter 2^31-1", linear(func(p *Placement) { p.Parameter = math.MaxInt32 }), `operand "linear": a placement of parameter 2147483647`},
 		{"of one axis", linear(func(p *Placement) { p.From = p.From[:1] }), `operand "linear": a placement of "linear.weight" with 1 and 2 axes`},
 		{"to three axes", linear(func(p *Placement) { p.To = []uint64{0, 0, 1} }), `operand "linear": a placement of "linear.weight" with 2 and 3 axes`},
@@ -320,7 +339,7 @@ func TestContractRules(t *testing.T) {
 		{"name twice", contract(func(c *Contract) { c.Name = "other" }), `contract "other": two have this name`},
 		{"xclbin missing", contract(func(c *Contract) { c.Xclbin = 1 }), `contract "gemm": xclbin 1, there are 1`},
 		{"segment of weights", contract(func(c *Contract) { c.Instructions = 0 }), `contract "gemm": segment 0`},
-		{"segment missing", contract(func(c *Contract) { c.Instructions = 4 }), `contract "gemm": segment 4`},
+		{"segment missing", contract(func(c *Contract) { c.Instructions = 5 }), `contract "gemm": segment 5`},
 		{"shape", contract(func(c *Contract) { c.Shape = axes("M", 3, 2) }), `contract "gemm": shape`},
 		{"shape without elements", contract(func(c *Contract) { c.Shape = axes("M", 0, 2) }), `contract "gemm": shape: axis M has no elements`},
 		{"shape of nine axes", contract(func(c *Contract) {
@@ -331,8 +350,8 @@ func TestContractRules(t *testing.T) {
 		{"argument without digits", contract(func(c *Contract) { c.Arguments[2].Layout.Digits = nil }), `contract "gemm": argument "a"`},
 		{"argument of bad axes", contract(func(c *Contract) { c.Arguments[1].Layout.Axes = axes("m", 1, 1) }), `contract "gemm": argument "code"`},
 
-		{"binding of no operand", binding(func(b *Binding) { b.Operand = 11 }), "binding: operand 11"},
-		{"binding to no contract", binding(func(b *Binding) { b.Contract = 2 }), "contract 2"},
+		{"binding of no operand", binding(func(b *Binding) { b.Operand = 20 }), "binding: operand 20"},
+		{"binding to no contract", binding(func(b *Binding) { b.Contract = 3 }), "contract 3"},
 		{"binding to no argument", binding(func(b *Binding) { b.Argument = 5 }), "argument 5"},
 		{"binding to 2^32-1", binding(func(b *Binding) { *b = Binding{-1, -1, -1} }), "binding"},
 		{"other operand", binding(func(b *Binding) { b.Operand = 1 }), `binding: operand "bias" does not fit`},

@@ -227,8 +227,15 @@ func TestSizes(t *testing.T) {
 		want uint64
 		ok   bool
 	}{
-		{element.F32, 3, 12, true}, {element.U4, 4, 2, true}, {element.U4, 5, 3, true}, {element.BFP16, 2, 18, true}, {element.I8, 0, 0, true},
-		{element.U4, 1 << 60, 1 << 59, true}, {element.F32, 1 << 57, 1 << 59, true}, {element.F32, 1 << 62, 0, false}, {element.BFP16, 1 << 61, 0, false},
+		{element.F32, 3, 12, true},
+		{element.U4, 4, 2, true},
+		{element.U4, 5, 3, true},
+		{element.BFP16, 2, 18, true},
+		{element.I8, 0, 0, true},
+		{element.U4, 1 << 60, 1 << 59, true},
+		{element.F32, 1 << 57, 1 << 59, true},
+		{element.F32, 1 << 62, 0, false},
+		{element.BFP16, 1 << 61, 0, false},
 	} {
 		if n, ok := BytesOf(r.f, r.n); n != r.want || ok != r.ok {
 			t.Errorf("%d of %v take %d bytes, %v; want %d, %v", r.n, r.f, n, ok, r.want, r.ok)

@@ -462,8 +462,13 @@ func TestReaderRefuses(t *testing.T) {
 		n           int
 		begin, size []uint64
 	}{
-		{6, []uint64{0, 0}, []uint64{2, 4}}, {0, []uint64{0, 0}, []uint64{0, 4}}, {8, []uint64{7, 0}, []uint64{2, 4}}, {2, []uint64{0}, []uint64{2}},
-		{8, []uint64{math.MaxUint64, 0}, []uint64{2, 4}}, {0, nil, nil}, {0, []uint64{0, 0}, []uint64{1 << 32, 1 << 32}},
+		{6, []uint64{0, 0}, []uint64{2, 4}},
+		{0, []uint64{0, 0}, []uint64{0, 4}},
+		{8, []uint64{7, 0}, []uint64{2, 4}},
+		{2, []uint64{0}, []uint64{2}},
+		{8, []uint64{math.MaxUint64, 0}, []uint64{2, 4}},
+		{0, nil, nil},
+		{0, []uint64{0, 0}, []uint64{1 << 32, 1 << 32}},
 	} {
 		if err := reader.Float64(make([]float64, r.n), r.begin, r.size); err == nil {
 			t.Errorf("%d values of %d from %d: no error", r.n, r.size, r.begin)
