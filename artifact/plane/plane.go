@@ -82,13 +82,20 @@ func Elements(f element.Format, l layout.Layout) uint64 {
 	return l.Elements() / uint64(max(f.Values(), 1))
 }
 
-// BytesOf is how many bytes n elements take, one behind the other; false when they are too many to count.
+// BytesOf is how many bytes n elements take, one behind the other; false when they are more than 2^62.
 func BytesOf(f element.Format, n uint64) (uint64, bool) {
-	hi, lo := bits.Mul64(n, uint64(f.Bits()))
-	if hi != 0 || lo > 1<<62 {
+	hi, eights := bits.Mul64(n/8, uint64(f.Bits()))
+	if hi != 0 || eights > 1<<62 {
 		return 0, false
 	}
-	return (lo + 7) / 8, true
+	all := eights + (n%8*uint64(f.Bits())+7)/8
+	return all, all <= 1<<62
+}
+
+// byteOf is the byte in which element number n begins, where elements lie one behind the other.
+func byteOf(f element.Format, n uint64) uint64 {
+	w := uint64(f.Bits())
+	return n/8*w + n%8*w/8
 }
 
 // Grid gives the axes of the grid that blocks, none of them 0, make of axes: where each is one index, the axes themselves.
@@ -324,17 +331,16 @@ func (s *Storage) validateRecords() error {
 // Runs calls yield for the contiguous pieces in which the n elements from first on lie: at is the byte, from the operand's first, in
 // which element number of them begins. It stops when yield returns false.
 func (p *Plane) Runs(first, n uint64, yield func(at, number, count uint64) bool) {
-	w := uint64(p.Format.Bits())
 	if p.RecordElements == 0 {
 		if n > 0 {
-			yield(p.Offset+first*w/8, first, n)
+			yield(p.Offset+byteOf(p.Format, first), first, n)
 		}
 		return
 	}
 	for n > 0 {
 		inside := first % p.RecordElements
 		count := min(n, p.RecordElements-inside)
-		if !yield(p.Offset+first/p.RecordElements*p.RecordBytes+inside*w/8, first, count) {
+		if !yield(p.Offset+first/p.RecordElements*p.RecordBytes+byteOf(p.Format, inside), first, count) {
 			return
 		}
 		first, n = first+count, n-count

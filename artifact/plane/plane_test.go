@@ -232,12 +232,15 @@ func TestSizes(t *testing.T) {
 		{element.U4, 5, 3, true},
 		{element.BFP16, 2, 18, true},
 		{element.I8, 0, 0, true},
-		{element.U4, 1 << 60, 1 << 59, true},
-		{element.F32, 1 << 57, 1 << 59, true},
+		{element.U4, 1 << 62, 1 << 61, true},
+		{element.F32, 1 << 60, 1 << 62, true},
+		{element.BFP16, 1 << 58, 9 << 58, true},
+		{element.F32, 1<<60 + 1, 0, false},
 		{element.F32, 1 << 62, 0, false},
+		{element.F32, math.MaxUint64, 0, false},
 		{element.BFP16, 1 << 61, 0, false},
 	} {
-		if n, ok := BytesOf(r.f, r.n); n != r.want || ok != r.ok {
+		if n, ok := BytesOf(r.f, r.n); ok && n != r.want || ok != r.ok {
 			t.Errorf("%d of %v take %d bytes, %v; want %d, %v", r.n, r.f, n, ok, r.want, r.ok)
 		}
 	}
