@@ -3,12 +3,16 @@ package artifact
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"npuw/artifact/element"
 	"npuw/artifact/kernel"
+	"npuw/schema/pyreader"
 )
 
 // rule is a fault made on purpose, with all digests right, so that nothing but the rule that it breaks can find it.
@@ -18,15 +22,31 @@ type rule struct {
 	words  string // in the message, which names the thing
 }
 
-// testRules damages the sample and expects that it opens and does not verify (verify), or that it does not open.
+// testRules damages the sample and expects that it opens and does not verify (verify), or that it does not open; and that npuw.py
+// refuses it.
 func testRules(t *testing.T, want error, verify bool, rules []rule) {
 	t.Helper()
-	for _, r := range rules {
+	files := make([][]byte, len(rules))
+	for i, r := range rules {
+		d := newSample(4096).damaged()
+		r.damage(d)
+		files[i] = d.bytes()
+	}
+	t.Run("npuw.py", func(t *testing.T) {
+		t.Parallel()
+		if testing.Short() {
+			t.Skip("it takes seconds")
+		}
+		for i, fault := range pythonFaults(t, files...) {
+			if fault == "" {
+				t.Errorf("%s: npuw.py finds nothing wrong", rules[i].name)
+			}
+		}
+	})
+	for i, r := range rules {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
-			d := newSample(4096).damaged()
-			r.damage(d)
-			f, err := openBytes(d.bytes())
+			f, err := openBytes(files[i])
 			if verify {
 				if err != nil {
 					t.Fatalf("does not open: %v", err)
@@ -39,6 +59,20 @@ func testRules(t *testing.T, want error, verify bool, rules []rule) {
 			}
 		})
 	}
+}
+
+// pythonFaults is what npuw.py finds wrong with each of several artifacts, "" for a sound one.
+func pythonFaults(t *testing.T, files ...[]byte) []string {
+	t.Helper()
+	dir, paths := pyreader.TempDir(t), make([]string, len(files))
+	for i, b := range files {
+		paths[i] = filepath.Join(dir, fmt.Sprintf("%d.npuw", i))
+		pyreader.Damage(t, paths[i])
+		if err := os.WriteFile(paths[i], b, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return pyreader.Verify(t, paths...)
 }
 
 func u64(at int, v uint64) func(d *damaged) {

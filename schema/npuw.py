@@ -874,10 +874,10 @@ class File:
             b.need(good, "argument", "%r is not a buffer of weights", argument.name)
             facts = [("encoding", argument.encoding, operand.encoding), ("bytes", argument.bytes, operand.bytes),
                      ("memory group", argument.memory_group, group), ("axes", *map(_axes, (argument, operand)))]
-            if not operand.unsupported:
-                facts.append(("planes", *map(_places, (argument, operand))))
             for what, stated, found in facts:
                 b.need(stated == found, "argument", "%r: %s %s, the operand's %s", argument.name, what, stated, found)
+            good = operand.unsupported or _places(argument) == _places(operand)
+            b.need(good, "argument", "%r: planes other than the operand's", argument.name)
 
     # What section 9 asks of a verifier beyond that.
 
