@@ -3,6 +3,7 @@ package artifact
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 
 	"npuw/artifact/element"
 	"npuw/artifact/kernel"
@@ -216,6 +217,12 @@ func contiguousOperands() []sampleOperand {
 				},
 			},
 		},
+	}
+}
+
+// moreContiguousOperands are those with minimums and with NF4.
+func moreContiguousOperands() []sampleOperand {
+	return []sampleOperand{
 		{ // a scale for each row, one minimum for all
 			name: "u8", axes: axes("C", 2, 2, "N", 3, 4, "X", 5, 5), size: 60,
 			placements: []Placement{placed(u8Weight, 3, from(0, 3, 1, 1, 0, 2, 1, 0, 0, 5, 1, 2), 0, 0, 0)},
@@ -344,7 +351,7 @@ func foldedOperands() []sampleOperand {
 
 // addPlanes adds operands with several planes, one that others were folded into, and a contract that reads such an operand.
 func (s *sample) addPlanes() {
-	s.segment("layer.2", NoGroup, append(contiguousOperands(), append(recordOperands(), foldedOperands()...)...))
+	s.segment("layer.2", NoGroup, slices.Concat(contiguousOperands(), moreContiguousOperands(), recordOperands(), foldedOperands()))
 	x := s.index
 	x.Notes = []Note{{Folded, foldedGamma, folded}, {Folded, foldedWeight, folded}, {Folded, foldedBias, folded}}
 	o := &x.Operands[i8]
