@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"npuw/artifact/element"
+	"npuw/artifact/layout"
+	"npuw/artifact/plane"
 )
 
 // entryAt is the position, in an index that is sound, of byte off of an entry of a slot.
@@ -190,6 +192,15 @@ func TestUnknown(t *testing.T) {
 		{"element format", operand(splitOne, func(o *Operand) { o.Format = 99 })},
 		{"element format of other bytes and digits", operand(splitOne, func(o *Operand) {
 			o.Format, o.Bytes, o.PadBits, o.Layout.Digits = 99, 7, math.MaxUint64, digits(9, 0, 0)
+		})},
+		{"element format of scales", operand(splitOne, func(o *Operand) {
+			o.Encoding, o.Planes = plane.Scaled, []plane.Plane{{Format: element.F32}, {Role: plane.Scales, Format: 99}}
+		})},
+		{"plane role of encoding 1", operand(splitOne, func(o *Operand) {
+			o.Encoding, o.Planes = plane.Scaled, []plane.Plane{{Format: element.I8}, {Role: plane.Scales, Format: element.F32}, {Role: 4, Format: element.F32}}
+		})},
+		{"plane role", operand(splitOne, func(o *Operand) {
+			o.Planes = []plane.Plane{{Role: 200, Format: o.Format, HighFirst: true, Bytes: 5, Block: []uint64{0}, Layout: layout.Layout{Digits: digits(9, 0, 0)}}}
 		})},
 	}
 	for _, r := range rows {

@@ -114,7 +114,9 @@ func (o *Operand) Storage() plane.Storage {
 }
 
 // single reports whether each of the operand's elements is one value, and the operand nothing but them.
-func (o *Operand) single() bool { return o.Encoding == plane.Plain && o.Format.Plain() }
+func (o *Operand) single() bool {
+	return o.Encoding == plane.Plain && o.Format.Plain() && o.Planes == nil // else of a role that is not known
+}
 
 // Elements is the number of logical elements, padding left out.
 func (o *Operand) Elements() uint64 {
