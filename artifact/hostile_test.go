@@ -323,6 +323,39 @@ func sharedIndex(n int) []byte {
 	return b
 }
 
+// planesIndex is an index of n operands, each of which names other planes of few, with blocks, and other axes.
+func planesIndex(n int) []byte {
+	x := newSample(4096).index
+	x.Notes, x.Contracts, x.Bindings = nil, nil, nil
+	o := x.Operands[u4]
+	o.Placements = nil
+	for i := range o.Planes {
+		o.Planes[i].Block = []uint64{8, 2}
+	}
+	x.Operands = nil
+	const few = 256
+	for i := range few { // for their planes and axes
+		o.Planes = clonePlanes(o.Planes)
+		for j := range o.Planes {
+			o.Planes[j].Offset = uint64(3*i + j)
+		}
+		o.Layout.Axes = axes("K", 20+i, 32+i, "N", 3, 4)
+		x.Operands = append(x.Operands, o)
+	}
+	for len(x.Operands) < n {
+		x.Operands = append(x.Operands, o)
+	}
+	b := encodeIndex(x)
+	f := openFlat(b, 0)
+	le := binary.LittleEndian
+	for i := range n {
+		at := f.at[slotOperands] + i*operandStruct.size
+		le.PutUint32(b[at+8:], uint32(i/few%few*2))
+		le.PutUint32(b[at+16:], uint32(i%few))
+	}
+	return b
+}
+
 // zeros is a file of zeros with some bytes at its beginning.
 type zeros struct{ first []byte }
 
@@ -360,7 +393,7 @@ func TestMemory(t *testing.T) {
 	for name, index := range map[string][]byte{
 		"one operand 100000 times": sharedIndex(100000), "a count of operands": counts,
 		"20000 parameters": encodeIndex(manyParameters), "4096 placements": encodeIndex(manyPlacements),
-		"real": encodeIndex(encoderIndex()),
+		"real": encodeIndex(encoderIndex()), "planes": planesIndex(40000),
 	} {
 		limit := int64(16*len(index) + 1<<20)
 		if got := allocated(func() {
