@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"npuw/artifact/element"
 	"npuw/artifact/kernel"
 	"npuw/artifact/layout"
 	"npuw/artifact/plane"
@@ -167,6 +168,8 @@ type ArgumentListing struct {
 	Axes        []AxisListing `json:"axes"`
 	Layout      string        `json:"layout"`
 	Operands    []string      `json:"operands"` // bound to it
+	// Planes are there when the argument has others than one of values.
+	Planes []PlaneListing `json:"planes,omitempty"`
 }
 
 // List lists a file.
@@ -234,7 +237,10 @@ func (x *Index) listContracts(l *Listing) {
 				Axes: listAxes(a.Layout.Axes), Layout: a.Layout.String(), Operands: []string{},
 			}
 			if a.Format != 0 {
-				g.Format = a.Format.String()
+				g.Format = formatText(a.Format, a.Planes)
+			}
+			if supported(a.Encoding, a.Format, a.Planes) {
+				g.Planes = listPlanes(a.Planes)
 			}
 			for _, b := range x.Bindings {
 				if b.Contract == i && b.Argument == j {
@@ -258,7 +264,7 @@ func listAxes(axes []layout.Axis) []AxisListing {
 func (x *Index) listOperand(o *Operand, measured bool) OperandListing {
 	e := OperandListing{
 		Name: o.Name, Segment: x.Segments[o.Segment].Name, Offset: o.Offset, Bytes: o.Bytes, Supported: o.Supported(),
-		Format: o.formatText(), Layout: o.layoutText(), Pad: o.PadBits, Axes: listAxes(o.Layout.Axes),
+		Format: formatText(o.Format, o.Planes), Layout: o.layoutText(), Pad: o.PadBits, Axes: listAxes(o.Layout.Axes),
 		Placements: []PlacementListing{}, Fills: []FillListing{},
 	}
 	for _, p := range o.Placements {
@@ -309,13 +315,10 @@ func (k SegmentKind) String() string {
 }
 
 // formatText is the element format, of scaled codes with that of the scales and of what is added: "i8*f32", "u4*bf16-zero".
-func (o *Operand) formatText() string {
-	if len(o.Planes) == 0 {
-		return o.Format.String()
-	}
-	text := o.Format.String()
-	for i := range o.Planes {
-		switch p := &o.Planes[i]; p.Role {
+func formatText(f element.Format, planes []plane.Plane) string {
+	text := f.String()
+	for i := range planes {
+		switch p := &planes[i]; p.Role {
 		case plane.Scales:
 			text += "*" + p.Format.String()
 		case plane.Zeros:

@@ -342,6 +342,23 @@ func TestListing(t *testing.T) {
 	if l.Parameters[epsilon].Shape == nil {
 		t.Error("the shape of a scalar is null in JSON, not an empty list")
 	}
+	for i, want := range map[int]string{
+		i8: "i8*f32", i4: "i4*f16", u8: "u8*f16+f32", nf4: "nf4*f32", u4: "u4*bf16-zero", mx: "i8*e8m0", bfp16: "bfp16", folded: "bf16",
+	} {
+		o := &l.Operands[i]
+		if o.Format != want || len(o.Planes) != len(f.Index.Operands[i].Planes) {
+			t.Errorf("operand %q is listed in %s of %d planes", o.Name, o.Format, len(o.Planes))
+		}
+	}
+	want8 := PlaneListing{
+		Role: "scales", Format: "f32", Offset: 200, Bytes: 32, Pad: 0x3f800000, Block: []uint64{24, 1}, Layout: "N2@1 N4@2 K1",
+	}
+	if diff := cmp.Diff(want8, l.Operands[i8].Planes[1]); diff != "" {
+		t.Errorf("scales are listed otherwise:\n%s", diff)
+	}
+	if a := l.Contracts[2].Arguments[0]; a.Format != "i8*f32" || len(a.Planes) != 2 || a.Planes[1].Pad != 0 {
+		t.Errorf("an argument of planes is listed as %+v", a)
+	}
 	var b bytes.Buffer
 	f.Index.PrintModel(&b)
 	if err := f.Index.PrintOperands(&b, true); err != nil {
