@@ -15,7 +15,7 @@ import (
 // the file or to take it; what they take is compared as all artifacts are. NPUW_AGREE=N in the environment makes N files, from seed N on.
 func TestReadersAgree(t *testing.T) {
 	t.Parallel()
-	n, seed := 300, uint64(0)
+	n, seed := 200, uint64(0)
 	if text := os.Getenv("NPUW_AGREE"); text != "" {
 		given, err := strconv.Atoi(text)
 		if err != nil {
