@@ -124,7 +124,7 @@ func TestParseKernelsErrors(t *testing.T) {
 		{`name: "b"`, `name: "weights"`, `k.txtpb:10: argument "weights"; GEMM has a, b, bias, c`},
 		{`name: "c"`, `name: "b"`, `names must be there and differ`},
 		{`role: OUTPUT`, ``, `k.txtpb:11: argument "c" has no role`},
-		{`role: OUTPUT format: F32`, `role: OUTPUT`, `k.txtpb:11: argument "c" has no format; write F32, F16 or BF16`},
+		{`role: OUTPUT format: F32`, `role: OUTPUT`, `k.txtpb:11: argument "c" has no format; write F32, F16, BF16 or BFP16`},
 		{`axes: "MN"`, `axes: "MX"`, `k.txtpb:11: axis X of argument "c" is not in the shape`},
 		{`axes: "MN"`, ``, `k.txtpb:11: axes "" of argument "c"`},
 		{`"M* N*"`, `"M* N* N"`, `k.txtpb:11: argument "c":`},

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"npuw/artifact/target"
 	"npuw/schema/releasepb"
 )
 
@@ -22,11 +23,14 @@ type Recipe struct {
 	Family      string // the part of Name before the slash
 	PageBytes   uint64 // 4096, 16384 or 65536
 
+	// Target is what tiles are checked against, "npu1"; empty: none is stated.
+	Target string
+
 	doc   *document
 	rules []rule
 }
 
-// maxPatterns is the most patterns of a recipe, over all rules.
+// maxPatterns is the most patterns and parts of a recipe, over all rules.
 const maxPatterns = 4096
 
 var recipeName = regexp.MustCompile(`^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$`)
@@ -39,9 +43,17 @@ func Parse(file string, text []byte) (*Recipe, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Recipe{Name: m.Name, Description: m.Description, PageBytes: m.PageBytes, doc: doc}
+	r := &Recipe{Name: m.Name, Description: m.Description, PageBytes: m.PageBytes, Target: m.Target, doc: doc}
 	if err := r.checkHead(); err != nil {
 		return nil, err
+	}
+	var npu *target.Target
+	if r.Target != "" {
+		t, err := target.Lookup(r.Target)
+		if err != nil {
+			return nil, doc.fault(doc.root.where("target", 0), "%v", err)
+		}
+		npu = &t
 	}
 	blocks := doc.root.all("operand")
 	if len(blocks) != len(m.Operand) {
@@ -49,10 +61,10 @@ func Parse(file string, text []byte) (*Recipe, error) {
 	}
 	patterns := 0
 	for i, o := range m.Operand {
-		if patterns += len(o.Parameter); patterns > maxPatterns {
+		if patterns += len(o.Parameter) + len(o.Part); patterns > maxPatterns {
 			return nil, doc.fault(blocks[i].at, "more than %d patterns up to here", maxPatterns)
 		}
-		rule, err := parseRule(doc, blocks[i], o)
+		rule, err := parseRule(doc, blocks[i], o, npu)
 		if err != nil {
 			return nil, err
 		}
