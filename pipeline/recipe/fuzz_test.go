@@ -41,6 +41,15 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(c.text))
 	}
 	f.Add([]byte(convRecipe))
+	for _, c := range partExamples {
+		f.Add([]byte(partRecipe(c.rule, c.rest)))
+	}
+	for _, c := range partExpandErrors {
+		f.Add([]byte(c.text + others(c.rest)))
+	}
+	for _, c := range planeExamples {
+		f.Add([]byte("name: 'test/a' operand { parameter: 'l.{i}.*.weight' axes: 'KN' segment: 's' " + c.fields + " }" + others("norm.weight norm.bias q.bias v.bias conv")))
+	}
 	models := []*model.Model{encoder(oddSizes), matrices(), attention()}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		scan(text) // ends, whatever the text
