@@ -131,12 +131,11 @@ operand {
 		t.Fatal(err)
 	}
 	m := matrices(2, 3, 4)
-	for _, p := range []model.Parameter{
-		{Name: "layers.0.v", Axes: "NK", Shape: []uint64{3, 4}}, {Name: "layers.1.v", Axes: "NK", Shape: []uint64{3, 4}},
-		{Name: "norm.weight", Axes: "N", Shape: []uint64{4}}, {Name: "norm.bias", Axes: "N", Shape: []uint64{4}},
-	} {
-		m.Parameters = append(m.Parameters, p)
-	}
+	m.Parameters = append(m.Parameters,
+		model.Parameter{Name: "layers.0.v", Axes: "NK", Shape: []uint64{3, 4}},
+		model.Parameter{Name: "layers.1.v", Axes: "NK", Shape: []uint64{3, 4}},
+		model.Parameter{Name: "norm.weight", Axes: "N", Shape: []uint64{4}},
+		model.Parameter{Name: "norm.bias", Axes: "N", Shape: []uint64{4}})
 	p, err := New(m, r)
 	if err != nil {
 		t.Fatal(err)

@@ -99,26 +99,8 @@ func wrongPlaces(o *Operand, m *model.Model, placed []marks) string {
 		*c = 1
 		return ""
 	}
-	for _, p := range o.Placements {
-		sizes := make([]uint64, len(p.From))
-		for j, f := range p.From {
-			sizes[j] = f.Size
-		}
-		if wrong := each(sizes, func(index []uint64) string {
-			from, to := make([]uint64, len(index)), slices.Clone(p.To)
-			for j, f := range p.From {
-				from[j] = f.Begin + index[j]
-				to[f.Axis] += index[j] * f.Step
-			}
-			if of := &placed[p.Parameter]; !of.unseen {
-				c := of.at(from)
-				if c == nil {
-					return fmt.Sprintf("%d is outside %s", from, m.Parameters[p.Parameter].Name)
-				}
-				*c = 1
-			}
-			return mark(to)
-		}); wrong != "" {
+	for i := range o.Placements {
+		if wrong := wrongPlacement(&o.Placements[i], m, placed, mark); wrong != "" {
 			return wrong
 		}
 	}
@@ -143,6 +125,29 @@ func wrongPlaces(o *Operand, m *model.Model, placed []marks) string {
 		return fmt.Sprintf("not all of %d is held", extents)
 	}
 	return ""
+}
+
+// wrongPlacement marks what a placement takes of its parameter, and where that lies.
+func wrongPlacement(p *artifact.Placement, m *model.Model, placed []marks, mark func(index []uint64) string) string {
+	sizes := make([]uint64, len(p.From))
+	for j, f := range p.From {
+		sizes[j] = f.Size
+	}
+	return each(sizes, func(index []uint64) string {
+		from, to := make([]uint64, len(index)), slices.Clone(p.To)
+		for j, f := range p.From {
+			from[j] = f.Begin + index[j]
+			to[f.Axis] += index[j] * f.Step
+		}
+		if of := &placed[p.Parameter]; !of.unseen {
+			c := of.at(from)
+			if c == nil {
+				return fmt.Sprintf("%d is outside %s", from, m.Parameters[p.Parameter].Name)
+			}
+			*c = 1
+		}
+		return mark(to)
+	})
 }
 
 func sum(a, b []uint64) []uint64 {

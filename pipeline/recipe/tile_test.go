@@ -41,9 +41,11 @@ func TestTiles(t *testing.T) {
 		{"panels that a column cannot reach", "npu1", "format: BF16 layout: 'N* K* K8 N8 K8 N4'", "m: 64 k: 64 n: 32 a: BF16 c: F32", 256, 1 << 15, `r.txtpb:4: of w, the panel that a column of npu1 ` +
 			`takes after its first lies 8388608 bytes on (4 columns with panels of 32), and its shim steps by 4194304 at most; make panels smaller in the layout and the tile`},
 		{"long panels, one for each column", "npu1", "format: BF16 layout: 'N* K* K8 N8 K8 N4'", "m: 64 k: 64 n: 32 a: BF16 c: F32", 128, 1 << 15, ""},
-		{"the same as codes in records", "npu2", "format: U4 scales { format: BF16 zeros: true group { axis: 'K' size: 32 } group { axis: 'N' size: 1 } } record { codes: 1024 align: 64 } layout: 'N* K* K4 N8 K8 N4'",
+		{
+			"the same as codes in records", "npu2", "format: U4 scales { format: BF16 zeros: true group { axis: 'K' size: 32 } group { axis: 'N' size: 1 } } record { codes: 1024 align: 64 } layout: 'N* K* K4 N8 K8 N4'",
 			"m: 64 k: 64 n: 32 a: BF16 b: BF16 c: F32", 512, 1 << 15, `r.txtpb:4: of w, the panel that a column of npu2 ` +
-				`takes after its first lies 5242880 bytes on (8 columns with panels of 32), and its shim steps by 4194304 at most; make panels smaller in the layout and the tile`},
+				`takes after its first lies 5242880 bytes on (8 columns with panels of 32), and its shim steps by 4194304 at most; make panels smaller in the layout and the tile`,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
