@@ -46,7 +46,7 @@ func (a *assembly) join() error {
 			if a.along != none {
 				offset += pieces[i].extents[a.along]
 			}
-			if len(a.o.Placements) > maxPlacements || len(a.o.Fills) > maxPlacements {
+			if max(len(a.o.Placements), len(a.o.Fills), len(a.o.Folds)) > maxPlacements {
 				return a.doc.fault(p.block.at, "operand %q is made of more than %d placements up to here, which is the most that an artifact holds", a.o.Name, maxPlacements)
 			}
 		}

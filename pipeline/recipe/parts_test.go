@@ -54,6 +54,17 @@ var partExamples = []struct{ name, rule, rest, want string }{
   0 at 6 of 6`,
 	},
 	{
+		"heads padded with zeros, under which there is no bias",
+		`name: "w" along: "N" bias_row: "K" axes: "KN" layout: "K* N*"
+		part { parameter: "l.{i}.q.weight" bias: "l.{i}.q.bias" } part { zeros: "2" repeat: 2 }`,
+		"norm.weight norm.bias k.weight v.weight v.bias conv",
+		`w in s: K=5 N=10, values bf16 in K5 N10
+  l.0.q.weight N[0:6]>N K[0:4]>K at 0,0
+  l.0.q.bias N[0:6]>N at 4,0
+  0 at 0,6 of 5,2
+  0 at 0,8 of 5,2`,
+	},
+	{
 		"gamma and beta as rows of one operand",
 		`name: "w" axes: "RN" along: "R" layout: "R* N*" part { parameter: "l.{i}.norm.weight" } part { parameter: "l.{i}.norm.bias" }`,
 		"q.weight q.bias k.weight v.weight v.bias conv",

@@ -1,7 +1,15 @@
 // Package recipe reads what people write for a build as protobuf text (schema/release.proto): recipes, which say which operands
-// a model becomes, and releases, which list the artifacts to make. A recipe is data; Expand applies it to a model:
+// a model becomes, kernel contracts, and releases, which list the artifacts to make. A recipe is data; Expand applies it to a model:
 //
-//	recipe.txtpb --Parse--> Recipe --Expand(model.Model)--> []Operand: name, segment, format, layout, padding, placements
+//	recipe.txtpb --Parse--> Recipe --Expand(model.Model)--> []Operand: name, segment, format, layout, planes, placements
+//
+// A rule goes through these steps, each in a file of its own:
+//
+//	choose     which parameters of the model it takes, and that all are taken
+//	place      how each, cut by slices and orders, lies on the axes of the operand
+//	assemble   its parts one behind the other, biases as one more row; fold: a LayerNorm into them
+//	planes     where elements, scales and zeros lie, proved by artifact/plane; tile: that the target can work on it
+//	cover      that the slices of each parameter are all of it
 //
 // The recipes that come with the families of models are in Builtins. Everything wrong is an *Error with file and line; both
 // kinds of files may come from anywhere.

@@ -557,8 +557,8 @@ type Part struct {
 	// How many times it stands there, one behind the other along `along`; once when left out.
 	Repeat uint32 `protobuf:"varint,6,opt,name=repeat,proto3" json:"repeat,omitempty"`
 	Fold   *Fold  `protobuf:"bytes,7,opt,name=fold,proto3" json:"fold,omitempty"`
-	// Instead of `parameter`, of a vector: zeros, so many as this product says ("d_model"), for a bias that the model has not. With a
-	// fold of beta and weight, what that adds to them.
+	// Instead of `parameter`, in a part other than the first: zeros, so many along `along` as this product says ("d_model"), for a bias
+	// that the model has not. With a fold of beta and weight, in a vector, what that adds to them.
 	Zeros         string `protobuf:"bytes,8,opt,name=zeros,proto3" json:"zeros,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
