@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"context"
 	"fmt"
 
 	"npuw/artifact/element"
@@ -52,6 +53,20 @@ func (g *blocks) locate(window *layout.Window, row, col uint64, rows, cols int) 
 		}
 		g.row[i] = int(at * g.count[last])
 	}
+}
+
+// measureBand reads the windows of a band for the ranges of its blocks.
+func measureBand[T float32 | float64](ctx context.Context, w *worker, j *job, b *band, r *reader[T]) (*blocks, error) {
+	g := newBlocks(j.matrix, b)
+	for k := range b.windows() {
+		if err := load(ctx, w, j, b, k, r); err != nil {
+			return nil, err
+		}
+		if err := measureWindow(w, j, r, g); err != nil {
+			return nil, err
+		}
+	}
+	return g, nil
 }
 
 // measureWindow extends the ranges of blocks by the values of a window.

@@ -10,28 +10,24 @@ import (
 	"npuw/artifact/plane"
 )
 
-// packBand packs a band: it reads each of its windows, encodes them patch by patch, and writes them. Where values are quantized it goes
-// through them once before, for what their blocks have in common.
+// packBand packs a band: it reads each of its windows, encodes them patch by patch, and writes them.
 func packBand[T float32 | float64](ctx context.Context, w *worker, j *job, i int, r *reader[T]) error {
 	band := j.band(i)
-	windows := band.windows()
 	var b *blocks
 	if j.block != nil {
-		b = newBlocks(j.matrix, &band)
-		for k := range windows {
-			if err := load(ctx, w, j, &band, k, r); err != nil {
-				return err
-			}
-			if err := measureWindow(w, j, r, b); err != nil {
-				return err
-			}
+		var err error
+		if b, err = measureBand(ctx, w, j, &band, r); err != nil {
+			return err
 		}
 		if err := w.writeBlocks(j, &band, b); err != nil {
 			return err
 		}
+		if i == 0 { // these are there already
+			j.storage.Gaps(func(_, n, _, count uint64) bool { w.tell(n * count); return true })
+		}
 	}
-	for k := range windows {
-		if b == nil || windows > 1 { // else it is still there
+	for k := range band.windows() {
+		if b == nil || band.windows() > 1 { // else it is still there
 			if err := load(ctx, w, j, &band, k, r); err != nil {
 				return err
 			}
@@ -42,6 +38,11 @@ func packBand[T float32 | float64](ctx context.Context, w *worker, j *job, i int
 		}
 		if err := w.write(j, &j.storage.Planes[0], &r.window); err != nil {
 			return err
+		}
+		if j.records != nil {
+			if err := w.sheet.flush(j.records, func(b []byte, off uint64) error { return w.writeAt(j, b, off) }); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -174,10 +175,8 @@ func (w *worker) place(elements []byte, row, col uint64, rows, cols int) error {
 	return nil
 }
 
-// write writes w.packed, a window of a plane, to the file.
+// write writes w.packed, a window of a plane, to the file; what lies in records, to the sheet.
 func (w *worker) write(j *job, p *plane.Plane, window *layout.Window) error {
-	o := &w.index.Operands[j.index]
-	base := w.index.Segments[o.Segment].Offset + o.Offset
 	values, bits, size := uint64(p.Format.Values()), uint64(p.Format.Bits()), uint64(w.size)
 	total := uint64(0)
 	var err error
@@ -193,14 +192,29 @@ func (w *worker) write(j *job, p *plane.Plane, window *layout.Window) error {
 			b = w.pairs
 		}
 		total += uint64(len(b))
-		p.Runs(first, count, func(at, number, n uint64) bool {
-			_, err = w.writer.WriteAt(b[(number-first)*bits/8:][:n*bits/8], int64(base+at))
-			return err == nil
-		})
+		if j.records != nil {
+			w.sheet.add(p, first, count, b)
+			return true
+		}
+		err = w.writeAt(j, b, p.Offset+first*bits/8)
 		return err == nil
 	})
-	if err == nil && w.progress != nil {
-		w.progress(int64(total))
+	if err == nil {
+		w.tell(total)
 	}
+	return err
+}
+
+// tell tells of bytes of operands that have been written.
+func (w *worker) tell(n uint64) {
+	if w.progress != nil && n > 0 {
+		w.progress(int64(n))
+	}
+}
+
+// writeAt writes bytes of an operand from off on.
+func (w *worker) writeAt(j *job, b []byte, off uint64) error {
+	o := &w.index.Operands[j.index]
+	_, err := w.writer.WriteAt(b, int64(w.index.Segments[o.Segment].Offset+o.Offset+off))
 	return err
 }

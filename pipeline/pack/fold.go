@@ -102,7 +102,7 @@ func (x *matrix) readBeta(c *source.Catalogue, b *box) error {
 	if err != nil {
 		return err
 	}
-	s := sum{catalogue: c, weight: &x.model.Parameters[f.Weight], beta: beta}
+	s := sum{catalogue: c, weight: &x.model.Parameters[f.Weight], beta: beta, mostValues: sumValues, mostRows: sumRows}
 	if f.Placement >= 0 {
 		s.begin, s.size = b.from[0].Begin, b.from[0].Size
 	} else {
@@ -160,6 +160,8 @@ type sum struct {
 	beta        []float64
 	begin, size uint64
 
+	mostValues, mostRows uint64 // held at a time
+
 	values []float64
 	raw    []byte
 	lanes  [][sumLanes]float64 // of each n in work
@@ -168,12 +170,12 @@ type sum struct {
 // run gives the sums. Of each n, product k is added to lane k mod 8 by ascending k, however the weight lies and is read.
 func (s *sum) run() ([]float64, error) {
 	keys := uint64(len(s.beta))
-	rows, step := min(s.size, sumRows), uint64(0) // n in work, and k read at a time
+	rows, step := min(s.size, s.mostRows), uint64(0) // n in work, and k read at a time
 	if s.byRows() {
-		step = min(keys, sumValues)
-		rows = min(rows, max(sumValues/step, 1))
+		step = min(keys, s.mostValues)
+		rows = min(rows, max(s.mostValues/step, 1))
 	} else {
-		step = min(keys, max(sumValues/rows, 1))
+		step = min(keys, max(s.mostValues/rows, 1))
 	}
 	s.values = make([]float64, rows*step)
 	s.raw = make([]byte, len(s.values)*s.weight.Tensor.Type.Size())

@@ -22,6 +22,7 @@ type matrix struct {
 	operand *recipe.Operand
 	model   *model.Model
 	storage plane.Storage
+	records *records // nil: planes are contiguous
 	boxes   []box
 	double  bool // values are worked out in float64; else in float32, which is exact
 
@@ -45,6 +46,7 @@ type matrix struct {
 
 func newMatrix(o *recipe.Operand, m *model.Model, target uint64) (*matrix, error) {
 	x := &matrix{operand: o, model: m, storage: o.Storage(), target: target, high: 1, wide: 1, whole: 1}
+	x.records = newRecords(&x.storage)
 	if err := x.init(); err != nil {
 		return nil, x.fault(err)
 	}

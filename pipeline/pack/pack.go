@@ -187,6 +187,7 @@ type worker struct {
 	size    int // bytes of an element
 	layout  layout.Layout
 	scatter *layout.Scatter
+	sheet   sheet                                           // what goes to records
 	pairs   []byte                                          // a run of 4-bit elements, two a byte
 	patch   [element.PatchSize * element.PatchSize * 4]byte // one patch, encoded
 }

@@ -102,7 +102,7 @@ func (p *part[T]) inPlace(s *strip) (values []T, stride int, ok bool) {
 		return nil, 0, false
 	}
 	apart, even := evenStep(s.at)
-	if !even || int(apart) < s.cols && s.rows > 1 {
+	if !even {
 		return nil, 0, false
 	}
 	return p.values[s.at[0]+s.columns[0]:], max(int(apart), s.cols), true

@@ -27,7 +27,8 @@ type part[T float32 | float64] struct {
 	box        *box
 	begin, end []uint64  // of the window, on each axis
 	at         [][]int64 // for each axis, what each index from begin on adds to a position in values
-	values     []T
+	span       span      // of the source
+	values     []T       // of the span
 }
 
 // load reads the source values of the i-th window of a band.
@@ -38,31 +39,31 @@ func (r *reader[T]) load(c *source.Catalogue, x *matrix, b *band, i int) error {
 		return x.fault(err)
 	}
 	r.parts, r.tables = r.parts[:0], r.tables[:0]
-	spans, total := make([]span, 0, len(x.boxes)), int64(0)
+	total := int64(0)
 	for i := range x.boxes {
 		p, ok := r.cut(&x.boxes[i])
 		if !ok {
 			continue
 		}
-		s := span{}
 		if p.box.parameter != nil {
-			s = spanOf(p.at, p.box.outer)
-			if s.length > (maxWindowElements-total)/s.count {
+			p.span = spanOf(p.at, p.box.outer)
+			if p.span.length > (maxWindowElements-total)/p.span.count {
 				return x.fault(fmt.Errorf("the source has its elements so far apart that %d x %d would be read for one window (at most %d)",
-					s.count, s.length, maxWindowElements))
+					p.span.count, p.span.length, maxWindowElements))
 			}
-			total += s.count * s.length
+			total += p.span.elements()
 		}
-		r.parts, spans = append(r.parts, p), append(spans, s)
+		r.parts = append(r.parts, p)
 	}
-	if int64(cap(r.values)) < total {
-		r.values = make([]T, total)
-	}
-	rest := r.values[:total]
-	for i, s := range spans {
+	r.values = resize(r.values, int(total))
+	rest := r.values
+	for i := range r.parts {
 		p := &r.parts[i]
-		p.values, rest = rest[:s.count*s.length], rest[s.count*s.length:]
-		if err := r.read(c, p, s); err != nil {
+		if p.box.parameter == nil {
+			continue
+		}
+		p.values, rest = rest[:p.span.elements()], rest[p.span.elements():]
+		if err := r.read(c, p); err != nil {
 			return err
 		}
 	}
@@ -100,6 +101,8 @@ type span struct {
 	first, apart  int64
 	count, length int64
 }
+
+func (s span) elements() int64 { return s.count * s.length }
 
 // spanOf finds what is to be read for tables of positions in a source: for each index along the outer axis, the elements of all other
 // axes. An outer axis without an even step is not read piece by piece. The tables become those of positions in what is read.
@@ -144,22 +147,17 @@ func evenStep(at []int64) (step int64, even bool) {
 	return step, step >= 0
 }
 
-// read reads the pieces of a span one behind the other into the part's values.
-func (r *reader[T]) read(c *source.Catalogue, p *part[T], s span) error {
-	if p.box.parameter == nil {
-		return nil
-	}
-	t := &p.box.parameter.Tensor
+// read reads the pieces of a part's span one behind the other.
+func (r *reader[T]) read(c *source.Catalogue, p *part[T]) error {
+	t, s := &p.box.parameter.Tensor, p.span
 	size := int64(t.Type.Size())
 	for i := range s.count {
 		values := p.values[i*s.length:][:s.length]
 		raw := element.Memory(values)
 		direct := isFormat(values, t.Type)
 		if !direct {
-			if int64(cap(r.raw)) < s.length*size {
-				r.raw = make([]byte, s.length*size)
-			}
-			raw = r.raw[:s.length*size]
+			r.raw = resize(r.raw, int(s.length*size))
+			raw = r.raw
 		}
 		if err := c.ReadAt(raw, t, (s.first+i*s.apart)*size); err != nil {
 			return err
