@@ -10,6 +10,7 @@ import (
 	"npuw/pipeline/model/families"
 	"npuw/pipeline/plan"
 	"npuw/pipeline/recipe"
+	"npuw/schema/pyreader"
 )
 
 // opened is a model in a file.
@@ -29,7 +30,7 @@ func opened(t *testing.T, path string) *model.Model {
 // and that every parameter is covered.
 func TestArtifacts(t *testing.T) {
 	t.Parallel()
-	odd := filepath.Join(t.TempDir(), "odd.onnx")
+	odd := filepath.Join(pyreader.TempDir(t), "odd.onnx")
 	if err := whisperonnx.Write(odd, whisperonnx.Odd); err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +67,7 @@ func accepted(t *testing.T, m *model.Model, r *recipe.Recipe) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := artifact.Create(filepath.Join(t.TempDir(), "made.npuw"), p.Index, p.PageBytes, false)
+	w, err := artifact.Create(filepath.Join(pyreader.TempDir(t), "made.npuw"), p.Index, p.PageBytes, false)
 	if err != nil {
 		t.Fatal(err)
 	}
