@@ -67,25 +67,21 @@ func (l *locator) foldedWith(parameter, operand int) string {
 	return fmt.Sprintf("what lies there was computed from it and %q", others)
 }
 
-// foldedInto reports whether a LayerNorm is folded into the members behind it: into all of them, or into none.
+// foldedInto reports whether a LayerNorm is folded into the members behind it: into all of them, or into none. Where members lie both
+// ways, the others decide.
 func (l *locator) foldedInto(norm string, members ...member) (bool, error) {
-	var in, out string // a member into which it is folded, and one into which it is not
+	var in, out string // a member into which it is folded wherever it lies, and one into which it is nowhere
 	for _, m := range members {
-		apart, operand := false, none
-		for _, at := range l.places[l.parameters[m.name+".weight"]] { // checkParameters has found it
-			if operand == none || !at.folded && !apart {
-				operand = at.operand
-			}
-			apart = apart || !at.folded
-		}
-		if operand == none {
+		places := l.places[l.parameters[m.name+".weight"]] // checkParameters has found it
+		other := func(at place) bool { return at.folded != places[0].folded }
+		if len(places) == 0 || slices.ContainsFunc(places, other) {
 			continue
 		}
-		text := fmt.Sprintf("%q (operand %q)", m.name, l.operand(operand).Name)
-		if apart {
-			out = cmp.Or(out, text)
-		} else {
+		text := fmt.Sprintf("%q (operand %q)", m.name, l.operand(places[0].operand).Name)
+		if places[0].folded {
 			in = cmp.Or(in, text)
+		} else {
+			out = cmp.Or(out, text)
 		}
 	}
 	if in != "" && out != "" {
