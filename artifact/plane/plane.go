@@ -74,7 +74,7 @@ type Storage struct {
 // Of is the storage of an operand or argument: of planes, or without any (encoding Plain) of values that fill its bytes.
 func Of(e Encoding, f element.Format, l layout.Layout, padBits, bytes uint64, planes []Plane) Storage {
 	s := Storage{Encoding: e, Axes: l.Axes, Planes: planes, Bytes: bytes}
-	if planes == nil {
+	if len(planes) == 0 {
 		s.Planes = []Plane{{Format: f, PadBits: padBits, Bytes: bytes, Layout: l}}
 	}
 	return s

@@ -78,7 +78,7 @@ func TestRefusesPlaces(t *testing.T) {
 		list          []operand
 	}{
 		{
-			"scaled weight", `parameter "encoder.layers.0.fc1.weight" in operand "encoder.layers.0.fc1.weight": it has 48 columns, scaled by 2`,
+			"scaled weight", `parameter "encoder.layers.0.fc1.weight" in operand "encoder.layers.0.fc1.weight": scaled by 2; 1 was expected`,
 			with("0.fc1.weight", func(o *operand) { o.places = []placing{{fc1 + ".weight", 2, []uint64{0, 0}, []int{1, 0}, nil}} }),
 		},
 		{
