@@ -13,6 +13,7 @@ import (
 	"npuw/pipeline/internal/whisperonnx"
 	"npuw/pipeline/model"
 	"npuw/pipeline/recipe"
+	"npuw/schema/pyreader"
 )
 
 // way is how the weights of a model are packed in a benchmark.
@@ -118,12 +119,12 @@ func (w *way) planes(o *recipe.Operand, resolve func(string, []layout.Axis) layo
 // BenchmarkFormats packs whisper-base's encoder with its linear weights in several formats: with two workers and without fsync, in
 // MB/s of its FP32 input.
 func BenchmarkFormats(b *testing.B) {
-	path, err := whisperonnx.BaseModel(b.TempDir())
+	path, err := whisperonnx.BaseModel(pyreader.TempDir(b))
 	if err != nil {
 		b.Fatal(err)
 	}
 	c, m := open(b, path)
-	dir := b.TempDir()
+	dir := pyreader.TempDir(b)
 	for _, jobs := range []int{1, 2} {
 		for _, w := range ways {
 			b.Run(fmt.Sprintf("%s/jobs=%d", w.name, jobs), func(b *testing.B) {
