@@ -29,7 +29,7 @@ func (x *Index) checkCoverage() error {
 	}
 	for i, list := range boxes {
 		p := &x.Parameters[i]
-		if notedParameter[i] {
+		if notedParameter[i] && len(list) <= maxBoxes {
 			continue
 		}
 		n, err := distinctVolume(list)

@@ -93,9 +93,6 @@ func (d *decoder) plane(at int, p *decodedPlane) {
 	p.Offset, p.Bytes, p.PadBits = d.u64(at), d.u64(at+8), d.u64(at+16)
 	p.RecordElements, p.RecordBytes = d.u64(at+24), d.u64(at+32)
 	p.Block, p.Layout.Digits = subrange(d.flat, d.numbers, at+40, maxAxes), subrange(d.flat, d.digits, at+48, maxDigits)
-	if p.order > 1 {
-		d.fail(at, "order %d of the halves of a byte", p.order)
-	}
 }
 
 func (d *decoder) placedAxis(at int, v *PlacedAxis) {
@@ -145,29 +142,40 @@ func (d *decoder) operand(at int, o *Operand) {
 	}
 }
 
-// storage gives what an operand or argument says of its planes. Of one whose first plane has an unknown element format nothing but
-// that is taken: it is of no use here.
+// known reports whether this version knows the role and the element format of a plane. 0 is known to be no element format.
+func (p *decodedPlane) known() bool {
+	return p.Role <= plane.Minimums && (p.Format.Known() || p.Format == 0)
+}
+
+// storage gives what an operand or argument says of its planes. Where a role or an element format is not known, nothing but those is
+// taken: it is of no use here.
 func (d *decoder) storage(thing, name string, e plane.Encoding, bytes uint64, axesAt, planesAt int, axes []layout.Axis, list []decodedPlane) (
 	f element.Format, padBits uint64, digits []layout.Digit, planes []plane.Plane,
 ) {
-	if len(list) == 0 || e == plane.Plain && len(list) != 1 {
+	for i := range list {
+		if !list[i].known() {
+			return list[0].Format, 0, nil, unknownPlanes(list)
+		}
+	}
+	if len(list) == 0 || e == plane.Plain && len(list) != 1 || len(list) > 3 {
 		d.fail(planesAt, "%s %q: %d planes, which encoding %d has not", thing, name, len(list), e)
 		return 0, 0, nil, nil
 	}
-	p := &list[0]
-	if p.Format == 0 {
-		d.fail(p.at, "%s %q: a plane without an element format", thing, name)
+	for i := range list {
+		p := &list[i]
+		switch b := p.Block; {
+		case p.Format == 0:
+			d.fail(p.at, "%s %q: a plane without an element format", thing, name)
+		case p.order > 1:
+			d.fail(p.at, "%s %q: order %d of the halves of a byte", thing, name, p.order)
+		case b != nil && len(b) != len(axes) || slices.Contains(b, 0):
+			d.fail(p.at, "%s %q: blocks %d of %d axes", thing, name, b, len(axes))
+		}
+	}
+	if d.err != nil {
 		return 0, 0, nil, nil
 	}
-	for i := range list {
-		if !list[i].Format.Known() || list[i].Role > plane.Minimums {
-			return list[i].Format, 0, nil, nil
-		}
-		if b := list[i].Block; b != nil && len(b) != len(axes) || slices.Contains(b, 0) {
-			d.fail(list[i].at, "%s %q: blocks %d of %d axes", thing, name, b, len(axes))
-			return 0, 0, nil, nil
-		}
-	}
+	p := &list[0]
 	if e != plane.Plain {
 		return p.Format, p.PadBits, p.Layout.Digits, d.grids(axesAt, planesAt, axes, list)
 	}
@@ -176,6 +184,19 @@ func (d *decoder) storage(thing, name string, e plane.Encoding, bytes uint64, ax
 		d.fail(p.at, "%s %q: the plane of encoding 0 must be all of it, values, without blocks or records", thing, name)
 	}
 	return p.Format, p.PadBits, p.Layout.Digits, nil
+}
+
+// unknownPlanes gives roles and element formats of planes, one of which is not known; nil where the element format of the first says
+// that by itself.
+func unknownPlanes(list []decodedPlane) []plane.Plane {
+	if len(list) == 1 && list[0].Role == plane.Values {
+		return nil
+	}
+	planes := make([]plane.Plane, len(list))
+	for i := range list {
+		planes[i] = plane.Plane{Role: list[i].Role, Format: list[i].Format}
+	}
+	return planes
 }
 
 // grids gives planes the axes of their grids.
@@ -229,15 +250,17 @@ func (d *decoder) argument(at int, a *Argument) {
 	a.Layout.Axes = subrange(d.flat, d.axes, at+8, maxAxes)
 	a.Encoding = plane.Encoding(d.b[at+42])
 	planes := subrange(d.flat, d.planes, at+16, maxPlanes)
+	if len(planes) == 0 && a.Encoding != plane.Plain {
+		d.fail(at, "argument %q: encoding %d without planes", a.Name, a.Encoding)
+	}
+	if len(planes) > 0 && len(a.Layout.Axes) == 0 {
+		d.fail(at, "argument %q: planes without axes", a.Name)
+	}
 	if d.err != nil || !a.Encoding.Known() || len(planes) == 0 {
 		return
 	}
-	pad := uint64(0)
-	a.Format, pad, a.Layout.Digits, a.Planes = d.storage("argument", a.Name, a.Encoding, a.Bytes, at+8, at+16, a.Layout.Axes, planes)
-	for i := range planes {
-		pad |= planes[i].PadBits
-	}
-	if pad != 0 {
+	a.Format, _, a.Layout.Digits, a.Planes = d.storage("argument", a.Name, a.Encoding, a.Bytes, at+8, at+16, a.Layout.Axes, planes)
+	if supported(a.Encoding, a.Format, a.Planes) && slices.ContainsFunc(planes, func(p decodedPlane) bool { return p.PadBits != 0 }) {
 		d.fail(at, "argument %q: planes with padding, which only operands have", a.Name)
 	}
 }

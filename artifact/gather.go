@@ -12,10 +12,12 @@ import (
 	"npuw/artifact/plane"
 )
 
-// A window may hold so many elements for each of those that are wanted; a small one may hold more.
+// A window may hold so many elements for each of those that are wanted; a small one may hold more. Of planes that are joined, each
+// has a window, and values in it take 8 bytes.
 const (
 	windowExcess = 64
 	windowSmall  = 1 << 14
+	windowJoined = 8 // part of the usual window
 )
 
 // gatherer collects boxes of values from operands. Its memory is used again from one to the next.
@@ -67,16 +69,36 @@ func (g *gatherer) band(pieces []piece, begin, size []uint64) error {
 // box gathers the box from of the values, whose first element is at index to of the piece's operand. Where the window around it
 // is too large, or its elements lie far apart in it, the box is halved: the window around one element is that element.
 func (g *gatherer) box(p *piece, from []PlacedAxis, to []uint64) error {
-	window, err := windowAround(p.operand, from, to)
-	if err != nil {
-		return &Error{Offset: -1, Thing: fmt.Sprintf("operand %q", p.operand.Name), Detail: err.Error(), Err: ErrCorrupt}
-	}
-	if n := window.Layout.Elements(); n <= min(g.window, max(windowSmall, windowExcess*placedVolume(from))) {
-		if !p.operand.single() {
-			return g.join(p, from, to)
+	most := max(windowSmall, windowExcess*placedVolume(from))
+	if !p.operand.single() {
+		g.open(p.operand)
+		size := boxAround(from, to)
+		n, err := g.reader.Elements(to, size)
+		switch {
+		case err != nil:
+			return p.fault(err)
+		case n <= min(g.window/windowJoined, most):
+			return g.join(p, size, from, to)
 		}
+		return g.halve(p, from, to)
+	}
+	window, err := windowAround(p.operand, from, to)
+	switch {
+	case err != nil:
+		return p.fault(err)
+	case window.Layout.Elements() <= min(g.window, most):
 		return g.gather(p, window, from, to)
 	}
+	return g.halve(p, from, to)
+}
+
+// fault says that the operand of a piece is not as it should be.
+func (p *piece) fault(err error) error {
+	return &Error{Offset: -1, Thing: fmt.Sprintf("operand %q", p.operand.Name), Detail: err.Error(), Err: ErrCorrupt}
+}
+
+// halve gathers a box in two halves of its longest axis.
+func (g *gatherer) halve(p *piece, from []PlacedAxis, to []uint64) error {
 	widest := 0
 	for j := range from {
 		if from[j].Size > from[widest].Size {
@@ -95,17 +117,24 @@ func (g *gatherer) box(p *piece, from []PlacedAxis, to []uint64) error {
 	return g.box(p, high, there)
 }
 
+// boxAround is the size of the box of an operand that begins at index to and holds every element of a box of values.
+func boxAround(from []PlacedAxis, to []uint64) []uint64 {
+	size := make([]uint64, len(to))
+	for a := range size {
+		size[a] = 1
+	}
+	for _, f := range from {
+		size[f.Axis] += (f.Size - 1) * f.Step
+	}
+	return size
+}
+
 // windowAround is the smallest window of an operand that holds every element of a box.
 func windowAround(o *Operand, from []PlacedAxis, to []uint64) (layout.Window, error) {
 	n := len(o.Layout.Axes)
-	begin, size := make([]uint64, n), make([]uint64, n)
+	begin, size := make([]uint64, n), boxAround(from, to)
 	for a := range n {
-		lo, hi := to[a], to[a]
-		for _, f := range from {
-			if f.Axis == a {
-				hi += (f.Size - 1) * f.Step
-			}
-		}
+		lo, hi := to[a], to[a]+size[a]-1
 		granules := o.Layout.Granules(a)
 		for i, g := range granules {
 			b, e := lo/g*g, (hi/g+1)*g
@@ -149,29 +178,27 @@ func (g *gatherer) gather(p *piece, window layout.Window, from []PlacedAxis, to 
 	return err
 }
 
-// join gathers a box from an operand whose planes have to be joined: its values are decoded row-major, then gathered.
-func (g *gatherer) join(p *piece, from []PlacedAxis, to []uint64) error {
-	o := p.operand
-	size := make([]uint64, len(to))
-	for a := range size {
-		size[a] = 1
+// open makes the reader one of an operand whose planes have to be joined.
+func (g *gatherer) open(o *Operand) {
+	if g.joined == o {
+		return
 	}
-	for _, f := range from {
-		size[f.Axis] += (f.Size - 1) * f.Step
-	}
-	if g.joined != o {
-		storage, base := o.Storage(), int64(g.file.Index.Segments[o.Segment].Offset+o.Offset)
-		thing := fmt.Sprintf("operand %q", o.Name)
-		g.joined, g.reader = o, plane.NewReader(&storage, func(b []byte, off uint64) error {
-			return readFull(g.file, b, base+int64(off), thing)
-		})
-	}
+	storage, base := o.Storage(), int64(g.file.Index.Segments[o.Segment].Offset+o.Offset)
+	thing := fmt.Sprintf("operand %q", o.Name)
+	g.joined, g.reader = o, plane.NewReader(&storage, func(b []byte, off uint64) error {
+		return readFull(g.file, b, base+int64(off), thing)
+	})
+}
+
+// join gathers a box from an operand whose planes have to be joined, out of one of the size given at index to: its values are decoded
+// row-major, then gathered.
+func (g *gatherer) join(p *piece, size []uint64, from []PlacedAxis, to []uint64) error {
 	g.decoded = resize(g.decoded, volume(size))
 	if err := g.reader.Float64(g.decoded, to, size); err != nil {
 		if known := (*Error)(nil); errors.As(err, &known) {
-			return err
+			return known
 		}
-		return &Error{Offset: -1, Thing: fmt.Sprintf("operand %q", o.Name), Detail: err.Error(), Err: ErrUnsupported}
+		return p.fault(err)
 	}
 	w := walk{begin: g.begin, size: g.size, from: from, to: make([]uint64, len(to)), position: rowMajorOffsets(size)}
 	w.rows(func(base, at uint64, table []uint64, inner PlacedAxis) {

@@ -106,9 +106,10 @@ func TestFlatRules(t *testing.T) {
 		{"no placements", func(b []byte) { le.PutUint64(b[at(slotOperands, 0, 24):], 0) }, "they belong to one owner each"},
 		{"placements twice", word(at(slotOperands, 1, 24), 0), "they belong to one owner each"},
 		{"fills twice", word(at(slotOperands, 9, 32), 0), "they belong to one owner each"},
-		{"a placement that nothing owns", func(b []byte) { le.PutUint64(b[at(slotOperands, 10, 24):], 0) }, "placements: 16 entries, of which 15 belong"},
-		{"a fill that nothing owns", word(at(slotOperands, 9, 36), 4), "fills: 7 entries, of which 6 belong"},
-		{"an argument that nothing owns", word(at(slotContracts, 0, 44), 4), "arguments: 5 entries, of which 4 belong"},
+		{"a placement that nothing owns", func(b []byte) { le.PutUint64(b[at(slotOperands, unfolded, 24):], 0) }, "placements: 26 entries, of which 25 belong"},
+		{"a placement that is skipped", func(b []byte) { le.PutUint64(b[at(slotOperands, 10, 24):], 0) }, "entries from 16, expected from 15"},
+		{"a fill that nothing owns", func(b []byte) { le.PutUint64(b[at(slotOperands, bfp16, 32):], 0) }, "fills: 8 entries, of which 7 belong"},
+		{"an argument that nothing owns", func(b []byte) { le.PutUint64(b[at(slotContracts, 2, 40):], 0) }, "arguments: 6 entries, of which 5 belong"},
 		{"role", func(b []byte) { b[at(slotPlanes, 0, 56)] = 1 }, `operand "linear": the plane of encoding 0`},
 		{"order", func(b []byte) { b[at(slotPlanes, 0, 58)] = 1 }, `operand "linear": the plane of encoding 0`},
 		{"plane's offset", func(b []byte) { b[at(slotPlanes, 0, 1)] = 1 }, `operand "linear": the plane of encoding 0`},
@@ -240,7 +241,8 @@ func TestUnknownSegment(t *testing.T) {
 	t.Parallel()
 	d := newSample(4096).damaged()
 	d.index.Segments[3].Kind = 77
-	d.data[len(d.data)-1] = 1 // what lies there is not known
+	last := d.index.Segments[4].Offset - 4096 - 1 // of the segment: what lies there is not known
+	d.data[last] = 1
 	leave(t, d.bytes())
 	f, err := openBytes(d.bytes())
 	if err != nil {
@@ -255,9 +257,9 @@ func TestUnknownSegment(t *testing.T) {
 	_, err = f.OperandValues("qkv")
 	wantFault(t, err, ErrUnsupported, "an operand in the segment")
 	d.index.Segments[3].Digest = Digest{}
-	d.data[len(d.data)-1] = 2
+	d.data[last] = 2
 	b := d.bytes()
-	b[len(b)-int(f.Header.IndexBytes)-1] = 3
+	b[4096+last] = 3
 	wantFault(t, check(b), ErrCorrupt, "the segment changed")
 }
 
@@ -270,8 +272,9 @@ func TestOptionalFeature(t *testing.T) {
 	if err := check(d.bytes()); err != nil {
 		t.Error(err)
 	}
-	d.index.Notes = []Note{{Kind: 9, Parameter: epsilon, Operand: len(d.index.Operands) - 1}}
-	d.index.Operands[len(d.index.Operands)-1].Placements = nil
+	const epsilonOperand = 10
+	d.index.Notes = append(d.index.Notes, Note{Kind: 9, Parameter: epsilon, Operand: epsilonOperand})
+	d.index.Operands[epsilonOperand].Placements = nil
 	leave(t, d.bytes())
 	f, err := openBytes(d.bytes())
 	if err != nil {
@@ -282,7 +285,7 @@ func TestOptionalFeature(t *testing.T) {
 	}
 	_, err = f.ParameterValues("epsilon")
 	wantFault(t, err, ErrUnsupported, "a parameter that cannot be recovered")
-	d.index.Notes[0].Operand = len(d.index.Operands)
+	d.index.Notes[3].Operand = len(d.index.Operands)
 	_, err = openBytes(d.bytes())
 	wantFault(t, err, ErrCorrupt, "a note of no operand")
 }

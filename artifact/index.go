@@ -92,13 +92,16 @@ type Operand struct {
 	Statistics element.Stats
 }
 
-// Supported reports whether this version can read the operand's values: its encoding and its element formats are known.
-func (o *Operand) Supported() bool {
-	if !o.Encoding.Known() || !o.Format.Known() || o.Format == element.F64 {
+// Supported reports whether this version can read the operand's values: it knows the encoding, roles and element formats.
+func (o *Operand) Supported() bool { return supported(o.Encoding, o.Format, o.Planes) }
+
+// supported reports whether this version knows how numbers lie that are stored so.
+func supported(e plane.Encoding, f element.Format, planes []plane.Plane) bool {
+	if !e.Known() || !f.Known() || f == element.F64 {
 		return false
 	}
-	for i := range o.Planes {
-		if !o.Planes[i].Format.Known() {
+	for i := range planes {
+		if !planes[i].Format.Known() || planes[i].Role > plane.Minimums {
 			return false
 		}
 	}

@@ -267,17 +267,26 @@ func (x *Index) listOperand(o *Operand, measured bool) OperandListing {
 	for _, f := range o.Fills {
 		e.Fills = append(e.Fills, FillListing{append([]uint64{}, f.Begin...), append([]uint64{}, f.Size...), finite(f.Value)})
 	}
-	for i := range o.Planes {
-		p := &o.Planes[i]
-		e.Planes = append(e.Planes, PlaneListing{
-			p.Role.String(), p.Format.String(), p.HighFirst, p.Offset, p.Bytes, p.PadBits, p.RecordElements, p.RecordBytes, append([]uint64{}, p.Block...), p.Layout.String(),
-		})
+	if e.Supported {
+		e.Planes = listPlanes(o.Planes)
 	}
 	if measured {
 		s := o.Statistics
 		e.Error = &ErrorListing{finite(s.MaxAbsError), finite(s.MaxAbsValue), finite(s.RelativeL2()), finite(s.Cosine()), s.Elements, s.Inexact, s.Underflowed, s.NonFinite}
 	}
 	return e
+}
+
+func listPlanes(planes []plane.Plane) []PlaneListing {
+	var l []PlaneListing
+	for i := range planes {
+		p := &planes[i]
+		l = append(l, PlaneListing{
+			p.Role.String(), p.Format.String(), p.HighFirst, p.Offset, p.Bytes, p.PadBits, p.RecordElements, p.RecordBytes,
+			append([]uint64{}, p.Block...), p.Layout.String(),
+		})
+	}
+	return l
 }
 
 func (x *Index) listPlacement(o *Operand, p *Placement) PlacementListing {

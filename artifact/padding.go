@@ -37,8 +37,21 @@ func newPadding(l layout.Layout, pad []byte) *padding {
 	return p
 }
 
-// next finds the run of padding that holds element number from, or else the first behind it: begin and end. There is none where
-// begin is the number of all elements.
+// run finds the padding that holds element number from, or else the first behind it, with all that follows without a gap.
+func (p *padding) run(from uint64) (begin, end uint64) {
+	begin, end = p.next(from)
+	for end < p.block[0] {
+		more, last := p.next(end)
+		if more != end {
+			break
+		}
+		end = last
+	}
+	return begin, end
+}
+
+// next finds the run of padding that holds element number from, or else the first behind it: begin and end. Another may follow without
+// a gap. There is none where begin is the number of all elements. It must be called with ascending numbers.
 func (p *padding) next(from uint64) (begin, end uint64) {
 	if p.end <= from {
 		p.begin, p.end = p.block[0], p.block[0]

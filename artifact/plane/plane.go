@@ -4,9 +4,12 @@
 //
 //	contiguous   | codes ............ | scales .... | zeros .... |
 //	in records   | codes | scales | 0 | codes | scales | 0 | ...      R bytes each
+//
+// In either, planes lie in any order: AMD's W4 has codes, zeros, scales.
 package plane
 
 import (
+	"cmp"
 	"fmt"
 	"math/bits"
 	"slices"
@@ -31,7 +34,7 @@ func (e Encoding) Known() bool { return e <= Scaled }
 // Role says what the elements of a plane are.
 type Role uint8
 
-// The roles, in the order in which planes lie.
+// The roles, in the order of Storage.Planes.
 const (
 	Values   Role = 0 // of encoding Plain; codes in others
 	Scales   Role = 1
@@ -82,27 +85,41 @@ func Elements(f element.Format, l layout.Layout) uint64 {
 	return l.Elements() / uint64(max(f.Values(), 1))
 }
 
-// BytesOf is how many bytes n elements take, one behind the other; false when they are too many to count.
+// BytesOf is how many bytes n elements take, one behind the other; false when they are more than 2^62.
 func BytesOf(f element.Format, n uint64) (uint64, bool) {
-	hi, lo := bits.Mul64(n, uint64(f.Bits()))
-	if hi != 0 || lo > 1<<62 {
+	hi, eights := bits.Mul64(n/8, uint64(f.Bits()))
+	if hi != 0 || eights > 1<<62 {
 		return 0, false
 	}
-	return (lo + 7) / 8, true
+	all := eights + (n%8*uint64(f.Bits())+7)/8
+	return all, all <= 1<<62
 }
 
-// Grid gives the axes of the grid that blocks make of axes.
+// byteOf is the byte in which element number n begins, where elements lie one behind the other.
+func byteOf(f element.Format, n uint64) uint64 {
+	w := uint64(f.Bits())
+	return n/8*w + n%8*w/8
+}
+
+// Grid gives the axes of the grid that blocks, none of them 0, make of axes: where each is one index, the axes themselves.
 func Grid(axes []layout.Axis, block []uint64) []layout.Axis {
-	if block == nil {
+	if ones(block) {
 		return axes
 	}
 	grid := slices.Clone(axes)
 	for a := range grid {
-		b := block[a]
-		grid[a].Extent = (grid[a].Extent-1)/b + 1
-		grid[a].Padded = (grid[a].Padded-1)/b + 1
+		grid[a].Extent = quotientUp(grid[a].Extent, block[a])
+		grid[a].Padded = quotientUp(grid[a].Padded, block[a])
 	}
 	return grid
+}
+
+// quotientUp is n/d, rounded up.
+func quotientUp(n, d uint64) uint64 {
+	if n%d != 0 {
+		return n/d + 1
+	}
+	return n / d
 }
 
 // elements is the number of a plane's elements.
@@ -117,9 +134,11 @@ func (s *Storage) Equal(t *Storage) bool {
 }
 
 // sameBlocks compares blocks, of which none means 1 each.
-func sameBlocks(a, b []uint64) bool {
-	ones := func(list []uint64) bool { return !slices.ContainsFunc(list, func(v uint64) bool { return v != 1 }) }
-	return slices.Equal(a, b) || ones(a) && ones(b)
+func sameBlocks(a, b []uint64) bool { return slices.Equal(a, b) || ones(a) && ones(b) }
+
+// ones reports whether blocks are 1 each.
+func ones(block []uint64) bool {
+	return !slices.ContainsFunc(block, func(v uint64) bool { return v != 1 })
 }
 
 // String names encoding and planes, each with element format, blocks, layout and place.
@@ -158,49 +177,41 @@ func (s *Storage) Validate() error {
 			return fmt.Errorf("%v: %w", s.Planes[i].Role, err)
 		}
 	}
-	if s.Encoding == Plain {
-		if p := &s.Planes[0]; p.Offset != 0 || p.RecordElements != 0 || p.Bytes != s.Bytes {
-			return fmt.Errorf("%d bytes at %d of %d; all were expected, without records", p.Bytes, p.Offset, s.Bytes)
-		}
-		return nil
+	switch {
+	case s.Planes[0].RecordElements != 0 && s.Encoding != Plain:
+		return s.validateRecords()
+	case s.Encoding == Plain && (s.Planes[0].Offset != 0 || s.Planes[0].Bytes != s.Bytes):
+		return fmt.Errorf("values: %d bytes at %d of %d; all of them were expected", s.Planes[0].Bytes, s.Planes[0].Offset, s.Bytes)
 	}
-	if s.Planes[0].RecordElements == 0 {
-		return s.validateContiguous()
-	}
-	return s.validateRecords()
+	return s.validateContiguous()
 }
 
+// validateRoles checks which planes there are, and their element formats.
 func (s *Storage) validateRoles() error {
 	roles := make([]Role, len(s.Planes))
 	for i := range s.Planes {
-		roles[i] = s.Planes[i].Role
+		if roles[i] = s.Planes[i].Role; !s.Planes[i].Format.Known() {
+			return fmt.Errorf("%v in %v, which is no element format", roles[i], s.Planes[i].Format)
+		}
 	}
-	format := func(i int) element.Format { return s.Planes[i].Format }
 	switch s.Encoding {
 	case Plain:
 		if !slices.Equal(roles, []Role{Values}) {
 			return fmt.Errorf("planes %v; encoding 0 has one of values", roles)
 		}
-		if f := format(0); !f.Plain() && f != element.BFP16 {
+		if f := s.Planes[0].Format; !f.Plain() && f != element.BFP16 {
 			return fmt.Errorf("values in %v, which is no format of values by themselves", f)
 		}
 		return nil
 	case Scaled:
-		scheme := element.Scheme{}
-		if len(roles) < 2 || len(roles) > 3 || roles[0] != Values || roles[1] != Scales {
-			return fmt.Errorf("planes %v; encoding 1 has codes, scales, and zeros or minimums or neither", roles)
+		switch {
+		case slices.Equal(roles, []Role{Values, Scales}):
+		case slices.Equal(roles, []Role{Values, Scales, Zeros}):
+		case slices.Equal(roles, []Role{Values, Scales, Minimums}):
+		default:
+			return fmt.Errorf("planes %v; encoding 1 has values, scales, and zeros or minimums or neither", roles)
 		}
-		scheme.Codes, scheme.Scales = format(0), format(1)
-		if len(roles) == 3 {
-			switch roles[2] {
-			case Zeros:
-				scheme.Zeros = format(2)
-			case Minimums:
-				scheme.Minimums = format(2)
-			default:
-				return fmt.Errorf("planes %v; encoding 1 has codes, scales, and zeros or minimums or neither", roles)
-			}
-		}
+		scheme := s.Scheme()
 		return scheme.Validate()
 	}
 	return fmt.Errorf("encoding %d is not known", s.Encoding)
@@ -272,24 +283,36 @@ func innermost(l layout.Layout) (layout.Digit, bool) {
 	return layout.Digit{}, false
 }
 
-// validateContiguous checks that planes lie one behind the other.
+// byOffset gives the planes in the order in which they lie, which need not be that of their roles.
+func (s *Storage) byOffset() []*Plane {
+	order := make([]*Plane, len(s.Planes))
+	for i := range s.Planes {
+		order[i] = &s.Planes[i]
+	}
+	slices.SortStableFunc(order, func(a, b *Plane) int { return cmp.Compare(a.Offset, b.Offset) })
+	return order
+}
+
+// validateContiguous checks that planes lie beside each other, in any order.
 func (s *Storage) validateContiguous() error {
 	end := uint64(0)
-	for i := range s.Planes {
-		p := &s.Planes[i]
+	for _, p := range s.byOffset() {
 		n, _ := BytesOf(p.Format, p.elements())
 		if p.RecordElements != 0 || p.RecordBytes != 0 {
-			return fmt.Errorf("%v: in records, the codes are not", p.Role)
+			return fmt.Errorf("%v: %d elements in records of %d bytes, without records", p.Role, p.RecordElements, p.RecordBytes)
 		}
-		if p.Bytes != n || p.Offset < end || p.Offset > s.Bytes || n > s.Bytes-p.Offset {
-			return fmt.Errorf("%v: %d bytes at %d of %d, where planes before end at %d; %d were expected", p.Role, p.Bytes, p.Offset, s.Bytes, end, n)
+		if p.Bytes != n {
+			return fmt.Errorf("%v: %d bytes for %d elements of %v", p.Role, p.Bytes, p.elements(), p.Format)
+		}
+		if p.Offset < end || p.Offset > s.Bytes || n > s.Bytes-p.Offset {
+			return fmt.Errorf("%v: %d bytes at %d of %d, where planes before end at %d", p.Role, n, p.Offset, s.Bytes, end)
 		}
 		end = p.Offset + n
 	}
 	return nil
 }
 
-// validateRecords checks that planes share records.
+// validateRecords checks that planes share records, in each of which their parts lie beside each other, in any order.
 func (s *Storage) validateRecords() error {
 	first := &s.Planes[0]
 	r, e := first.RecordBytes, first.RecordElements
@@ -302,8 +325,7 @@ func (s *Storage) validateRecords() error {
 		return fmt.Errorf("%d bytes for %d records of %d", s.Bytes, records, r)
 	}
 	end := uint64(0)
-	for i := range s.Planes {
-		p := &s.Planes[i]
+	for _, p := range s.byOffset() {
 		part, ok := BytesOf(p.Format, p.RecordElements)
 		hi, all := bits.Mul64(records, p.RecordElements)
 		if p.RecordElements == 0 || p.RecordBytes != r || hi != 0 || all != p.elements() || !ok {
@@ -320,15 +342,16 @@ func (s *Storage) validateRecords() error {
 // Runs calls yield for the contiguous pieces in which the n elements from first on lie: at is the byte, from the operand's first, in
 // which element number of them begins. It stops when yield returns false.
 func (p *Plane) Runs(first, n uint64, yield func(at, number, count uint64) bool) {
-	w := uint64(p.Format.Bits())
 	if p.RecordElements == 0 {
-		yield(p.Offset+first*w/8, first, n)
+		if n > 0 {
+			yield(p.Offset+byteOf(p.Format, first), first, n)
+		}
 		return
 	}
 	for n > 0 {
 		inside := first % p.RecordElements
 		count := min(n, p.RecordElements-inside)
-		if !yield(p.Offset+first/p.RecordElements*p.RecordBytes+inside*w/8, first, count) {
+		if !yield(p.Offset+first/p.RecordElements*p.RecordBytes+byteOf(p.Format, inside), first, count) {
 			return
 		}
 		first, n = first+count, n-count
@@ -344,8 +367,7 @@ func (s *Storage) Gaps(yield func(at, n, apart, count uint64) bool) {
 		limit, apart = s.Planes[0].RecordBytes, s.Planes[0].RecordBytes
 		count = s.Bytes / apart
 	}
-	for i := range s.Planes {
-		p := &s.Planes[i]
+	for _, p := range s.byOffset() {
 		if p.Offset > end && !yield(end, p.Offset-end, apart, count) {
 			return
 		}

@@ -31,8 +31,11 @@ type planeBox struct {
 func NewReader(s *Storage, at func(b []byte, off uint64) error) *Reader { return &Reader{s: s, at: at} }
 
 // Float64 decodes the values of the box [begin, begin+size) of the padded index space into dst, row-major: as they are defined, without
-// rounding but that of a minimum. Errors are those of reading, and a box that the layout spreads too far.
+// rounding but that of a minimum. Errors are those of reading, and a box that Elements says is too large to read.
 func (r *Reader) Float64(dst []float64, begin, size []uint64) error {
+	if !inside(r.s.Axes, begin, size) || uint64(len(dst)) != volume(size) {
+		return fmt.Errorf("%d values of %d from %d, of axes padded to %v", len(dst), size, begin, r.s.Axes)
+	}
 	for i := range r.s.Planes {
 		if err := r.read(&r.box[i], &r.s.Planes[i], begin, size); err != nil {
 			return fmt.Errorf("%v: %w", r.s.Planes[i].Role, err)
@@ -40,7 +43,7 @@ func (r *Reader) Float64(dst []float64, begin, size []uint64) error {
 	}
 	row := int(size[len(size)-1])
 	index := make([]uint64, len(size)-1) // of the row, in the box
-	for len(dst) >= row {
+	for {
 		r.row(dst[:row], index)
 		dst = dst[row:]
 		a := len(index) - 1
@@ -51,10 +54,40 @@ func (r *Reader) Float64(dst []float64, begin, size []uint64) error {
 			index[a] = 0
 		}
 		if a < 0 {
-			break
+			return nil
 		}
 	}
-	return nil
+}
+
+// inside reports whether a box has values and lies in the padded index space.
+func inside(axes []layout.Axis, begin, size []uint64) bool {
+	if len(begin) != len(axes) || len(size) != len(axes) {
+		return false
+	}
+	for a, axis := range axes {
+		if size[a] == 0 || size[a] > axis.Padded || begin[a] > axis.Padded-size[a] {
+			return false
+		}
+	}
+	return true
+}
+
+// Elements is how many values of one plane, the largest part of those that lie around the box, are read and held for it; no more than
+// 1<<24 can be. It is an error when the box is not inside the padded index space.
+func (r *Reader) Elements(begin, size []uint64) (uint64, error) {
+	if !inside(r.s.Axes, begin, size) {
+		return 0, fmt.Errorf("%d values from %d, of axes padded to %v", size, begin, r.s.Axes)
+	}
+	most := uint64(0)
+	for i := range r.s.Planes {
+		p := &r.s.Planes[i]
+		w, err := p.window(p.grid(begin, size))
+		if err != nil {
+			return 0, fmt.Errorf("%v: %w", p.Role, err)
+		}
+		most = max(most, w.Layout.Elements())
+	}
+	return most, nil
 }
 
 // row joins what the planes hold for the row at an index.
@@ -95,12 +128,7 @@ func (r *Reader) row(dst []float64, index []uint64) {
 
 // read decodes the elements of a plane around a box, and works out where in them each index of the box is.
 func (r *Reader) read(b *planeBox, p *Plane, begin, size []uint64) error {
-	first, count := make([]uint64, len(begin)), make([]uint64, len(begin)) // of the grid
-	for a := range begin {
-		span := p.span(a)
-		first[a] = begin[a] / span
-		count[a] = (begin[a]+size[a]-1)/span - first[a] + 1
-	}
+	first, count := p.grid(begin, size)
 	w, err := p.window(first, count)
 	if err != nil {
 		return err
@@ -125,6 +153,17 @@ func (r *Reader) read(b *planeBox, p *Plane, begin, size []uint64) error {
 		b.place = append(b.place, wide)
 	}
 	return nil
+}
+
+// grid is the box of the plane's grid whose elements a box of indices needs.
+func (p *Plane) grid(begin, size []uint64) (first, count []uint64) {
+	first, count = make([]uint64, len(begin)), make([]uint64, len(begin))
+	for a := range begin {
+		span := p.span(a)
+		first[a] = begin[a] / span
+		count[a] = (begin[a]+size[a]-1)/span - first[a] + 1
+	}
+	return first, count
 }
 
 // span is how many indices of an axis one element spans.
@@ -180,29 +219,35 @@ func (r *Reader) readRun(p *Plane, dst []byte, first, n uint64) error {
 	size := uint64(p.Format.Size())
 	var err error
 	p.Runs(first, n, func(at, number, count uint64) bool {
-		to := dst[(number-first)*max(size, 1):]
 		if size > 0 {
-			err = r.at(to[:count*size], at)
-			return err == nil
-		}
-		// Two elements share a byte: with an odd one at either end, its neighbour is read too.
-		odd := number % 2
-		r.packed = grown(r.packed, (odd+count+1)/2)
-		if err = r.at(r.packed, at); err != nil {
-			return false
-		}
-		if odd == 1 {
-			var pair [2]byte
-			err = element.Unpack4(pair[:], r.packed[:1], p.HighFirst)
-			to[0] = pair[1]
-			to, r.packed, count = to[1:], r.packed[1:], count-1
-		}
-		if err == nil {
-			err = element.Unpack4(to[:count], r.packed, p.HighFirst)
+			err = r.at(dst[(number-first)*size:][:count*size], at)
+		} else {
+			err = r.read4(p, dst[number-first:][:count], at, number%2 == 1)
 		}
 		return err == nil
 	})
 	return err
+}
+
+// read4 reads 4-bit elements from the byte at on, of which two share each: with an odd one at either end, its neighbour is read too.
+func (r *Reader) read4(p *Plane, dst []byte, at uint64, odd bool) error {
+	skip := 0
+	if odd {
+		skip = 1
+	}
+	r.packed = grown(r.packed, uint64(skip+len(dst)+1)/2)
+	if err := r.at(r.packed, at); err != nil {
+		return err
+	}
+	packed := r.packed
+	if odd {
+		var pair [2]byte
+		if err := element.Unpack4(pair[:], packed[:1], p.HighFirst); err != nil {
+			return err
+		}
+		dst[0], dst, packed = pair[1], dst[1:], packed[1:]
+	}
+	return element.Unpack4(dst, packed, p.HighFirst)
 }
 
 func volume(size []uint64) uint64 {

@@ -121,7 +121,7 @@ func (d *Device) Close() error {
 	d.closed = true
 	d.mu.Unlock()
 	for k := range kernels {
-		k.gate.close()
+		k.gate.Close()
 	}
 	for m := range buffers {
 		m.close()
@@ -141,43 +141,4 @@ func (d *Device) open() error {
 		return errClosed
 	}
 	return nil
-}
-
-// gate lets users through until it is closed.
-type gate struct {
-	mu     sync.Mutex
-	empty  sync.Cond // on mu; set by the first close that has to wait
-	users  int
-	closed bool
-}
-
-// enter reports whether the gate was open; then leave must follow.
-func (g *gate) enter() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.closed {
-		return false
-	}
-	g.users++
-	return true
-}
-
-func (g *gate) leave() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.users--
-	if g.users == 0 && g.closed {
-		g.empty.Broadcast()
-	}
-}
-
-// close lets nobody through any more, and waits until all have left.
-func (g *gate) close() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.closed = true
-	g.empty.L = &g.mu
-	for g.users > 0 {
-		g.empty.Wait()
-	}
 }

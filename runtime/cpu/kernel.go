@@ -19,7 +19,7 @@ import (
 type Kernel struct {
 	device   *Device
 	contract *kernel.Contract
-	gate     gate
+	gate     device.Gate
 
 	// What the contract says, resolved.
 	name      string
@@ -274,15 +274,15 @@ func (k *Kernel) Close() error {
 	k.device.mu.Lock()
 	delete(k.device.kernels, k)
 	k.device.mu.Unlock()
-	k.gate.close()
+	k.gate.Close()
 	return nil
 }
 
 func (k *Kernel) run(ctx context.Context, args device.Arguments) error {
-	if !k.gate.enter() {
+	if !k.gate.Enter() {
 		return device.ErrClosed
 	}
-	defer k.gate.leave()
+	defer k.gate.Leave()
 	r := &run{device: k.device, data: make([][]byte, len(k.arguments)), scalars: make([]float64, len(k.arguments))}
 	defer r.release()
 	if err := k.bind(r, args); err != nil {
@@ -424,6 +424,6 @@ func (r *run) finish() error {
 
 func (r *run) release() {
 	for _, m := range r.held {
-		m.gate.leave()
+		m.gate.Leave()
 	}
 }
