@@ -73,7 +73,8 @@ func TestFitsShowsBothSides(t *testing.T) {
 		{planetest.Form{Format: element.I8, Layout: "N* K*", Scales: element.F32}, NoGroup, `argument "b" reads layout K64 N32, the operand is in N32 K64`},
 		{planetest.Form{Format: element.I8, Layout: "K* K128 N*", Scales: element.F32}, NoGroup, `argument "b" has shape K=64 N=32, the operand K=64→128 N=32`},
 		{
-			planetest.Form{Format: element.I8, Layout: "K* N*", Scales: element.BF16, Group: i8.Group}, NoGroup,
+			planetest.Form{Format: element.I8, Layout: "K* N*", Scales: element.BF16, Group: i8.Group},
+			NoGroup,
 			`argument "b" reads values i8 in K64 N32 at 0, scales f32 by [64 1] in K1 N32 at 2048 of 2176 bytes, ` +
 				`the operand is values i8 in K64 N32 at 0, scales bf16 by [64 1] in K1 N32 at 2048 of 2112`,
 		},

@@ -1,7 +1,6 @@
 package cpu
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -241,39 +240,4 @@ func TestRandomEncodings(t *testing.T) {
 	if made < 150 || scaled < 60 {
 		t.Errorf("%d forms are sound, %d scaled: too few", made, scaled)
 	}
-}
-
-// Whatever the bytes of an operand are, a run ends without a panic, and gives what the formulas give.
-func FuzzEncodedBytes(f *testing.F) {
-	for seed := range uint64(20) {
-		f.Add(seed, []byte{0, 255, 127, 128, 1, 254})
-	}
-	f.Fuzz(func(t *testing.T, seed uint64, pattern []byte) {
-		r := rand.New(rand.NewPCG(seed, 11))
-		k, n := 1+r.Uint64N(40), 1+r.Uint64N(40)
-		l := planetest.RandomLayout(r, planetest.Axes("KN", k, n))
-		form := planetest.RandomForm(r, l)
-		s, err := form.Over(l)
-		if err != nil || len(pattern) == 0 {
-			return
-		}
-		c := contract(t, kernel.GEMM, shape("MKN", 1, k, n), "a f32 M* K*", "b f32 K* N*", "c f32 M* N*")
-		c.Arguments[1] = kernel.Stored("b", 1, kernel.Weight, s)
-		x := newFixture(t, Options{Workers: 1}, c)
-		host := must(x.args["b"].Buffer.Host())
-		for i := range host {
-			host[i] = pattern[i%len(pattern)]
-		}
-		if _, err := x.kernel.Run(context.Background(), x.args); err != nil {
-			t.Fatal(err)
-		}
-		want := tripleLoop(x.inputs["a"], planetest.Decoded(&s, host), nil, 1, int(k), int(n))
-		got := x.values("c")
-		for i := range got { // the bits of a NaN are free
-			if got[i] != got[i] && want[i] != want[i] {
-				got[i], want[i] = 0, 0
-			}
-		}
-		sameBits(t, got, want)
-	})
 }

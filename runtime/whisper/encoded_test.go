@@ -79,6 +79,7 @@ func TestEncodedWeights(t *testing.T) {
 			"all folded, [N,K]":           everyLinear(foldAll(n, base), "N* K*"),
 			"convolutions [X,N,C]":        convCube(n, base),
 			"convolutions and biases":     convRows(n, base),
+			"convolutions, X outermost":   tapsOutermost(n, base),
 			"vectors stacked":             stack(n, base),
 			"qkv joined, biases as well":  joinBiases(n, joinQKV(n, base, false, "qkv", 1, 1), "q", "v"),
 			"positions [N,P], rows added": zeroRows(n, change(base, "positions.weight", func(o *operand) { *o = o.transposed("P* N*") })),

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"npuw/artifact"
+	"npuw/artifact/element"
 	"npuw/artifact/kernel"
 	"npuw/runtime/device"
 )
@@ -179,33 +180,60 @@ func (l *locator) positions(s *Sizes) (argument, error) {
 }
 
 // convWeight gives the operand of a convolution's weight [N,C,X] as b of a CONV: [N,C,X] in any order, or [K,N] with K = C*X, C
-// outermost. Rows of K beyond (a bias) are left out of b.
-func (l *locator) convWeight(name string, n, c uint64) (argument, error) {
-	return find(l, wanted{name: name, axes: "NCX", shape: []uint64{n, c, convWidth}}, func(at place) (argument, error) {
-		o := l.operand(at.operand)
+// outermost. Rows of K beyond (a bias) are left out of b. Where rows are in another order, they are put in this one in a buffer of their
+// own, once.
+func (b *builder) convWeight(name string, n, c uint64) (argument, error) {
+	weight := wanted{name: name, axes: "NCX", shape: []uint64{n, c, convWidth}}
+	return find(b.locator, weight, func(at place) (argument, error) {
+		o := b.operand(at.operand)
 		if len(o.Layout.Axes) == 3 {
-			axes, err := l.spread(name, "NCX", at)
+			axes, err := b.spread(name, "NCX", at)
 			if err != nil {
 				return argument{}, err
 			}
-			return l.weight(at.operand, "b", axes)
+			return b.weight(at.operand, "b", axes)
 		}
 		fn, fc, fx := at.From[0], at.From[1], at.From[2]
-		if len(o.Layout.Axes) != 2 || fn.Axis == fc.Axis || fc.Axis != fx.Axis || at.To[0] != 0 || at.To[1] != 0 || fn.Step != 1 ||
-			fx.Step != 1 || fc.Step != convWidth || o.Layout.Axes[fn.Axis].Extent != n {
-			return argument{}, l.misplaced(name, at.operand, "it has shape %s; [N,C,X], or [K,N] with K = C*X and C outermost, was expected", o.Layout.Shape())
+		if len(o.Layout.Axes) != 2 || fn.Axis == fc.Axis || fc.Axis != fx.Axis || fn.Step != 1 {
+			return argument{}, b.misplaced(name, at.operand, "it has shape %s; [N,C,X], or [K,N] with K made of C and X, was expected", o.Layout.Shape())
 		}
 		if !one(at.Scale) {
-			return argument{}, l.misplaced(name, at.operand, "scaled by %v; 1 was expected", at.Scale)
+			return argument{}, b.misplaced(name, at.operand, "scaled by %v; 1 was expected", at.Scale)
 		}
-		b, err := l.matrix(at.operand, fc.Axis)
+		if at.To[0] != 0 || at.To[1] != 0 || fx.Step != 1 || fc.Step != convWidth || o.Layout.Axes[fn.Axis].Extent != n {
+			return b.convRows(at, n, c)
+		}
+		w, err := b.matrix(at.operand, fc.Axis)
 		if err == nil {
-			rows := slices.Clone(b.Layout.Axes)
+			rows := slices.Clone(w.Layout.Axes)
 			rows[fc.Axis].Extent = c * convWidth
-			b.on(rows)
+			w.on(rows)
 		}
-		return b, err
+		return w, err
 	})
+}
+
+// convRows reads the weight of a convolution from rows of K in any order, as b [K,N] of a CONV.
+func (b *builder) convRows(at place, n, c uint64) (argument, error) {
+	w, host, err := b.room("b", size('K', c*convWidth), size('N', n))
+	if err != nil {
+		return w, err
+	}
+	line := make([]float32, n)
+	for i := range c {
+		for x := range uint64(convWidth) {
+			row := artifact.Placement{From: at.From[:1], To: slices.Clone(at.To)}
+			row.To[at.From[1].Axis] += i*at.From[1].Step + x*at.From[2].Step
+			if err := b.read(line, place{&row, at.operand, false}); err != nil {
+				return w, err
+			}
+			to := host[(i*convWidth+x)*n*4:][:n*4]
+			if err := element.Encode(to, line, element.F32); err != nil {
+				return w, err
+			}
+		}
+	}
+	return w, w.value.Buffer.ToDevice()
 }
 
 // alone checks that an operand holds, beside zeros, nothing but the named parameters, each once: what a kernel reads with a weight

@@ -105,10 +105,6 @@ func TestRefusesPlaces(t *testing.T) {
 			with("conv2.weight", func(o *operand) { o.places[0].scale = 3 }),
 		},
 		{
-			"X outermost", `parameter "encoder.conv1.weight" in operand "encoder.conv1.weight": it has shape K=24 N=32`,
-			with("conv1.weight", func(o *operand) { o.places[0].step = []uint64{1, 1, n.Mels} }),
-		},
-		{
 			"weight from row 1", `parameter "encoder.layers.0.fc1.weight" in operand "encoder.layers.0.fc1.weight": it has shape K=33→64 N=48→64 and the parameter begins at [1 0]`,
 			with("0.fc1.weight", func(o *operand) {
 				o.axes[0].Extent++

@@ -38,7 +38,7 @@ func (b *builder) vector(name string, n uint64, parts ...part) (argument, error)
 			return argument{}, err
 		}
 	}
-	return b.constant(name, values)
+	return b.constant(name, values, size('N', n))
 }
 
 // direct reports whether one operand holds the parts as they are to stand, and else zeros.
@@ -136,22 +136,33 @@ func guard(f func() error) (err error) {
 	return f()
 }
 
-// constant makes a vector [N] of float32 on the device.
-func (b *builder) constant(name string, values []float32) (argument, error) {
-	n := uint64(len(values))
-	l := layout.Layout{Axes: []layout.Axis{{Name: 'N', Extent: n, Padded: n}}, Digits: []layout.Digit{{Axis: 0, Size: n, Stride: 1}}}
+// constant makes a buffer of float32 on the device, row-major, with values of its own.
+func (b *builder) constant(name string, values []float32, axes ...layout.Axis) (argument, error) {
+	a, host, err := b.room(name, axes...)
+	if err != nil {
+		return a, err
+	}
+	if err := element.Encode(host, values, element.F32); err != nil {
+		return a, err
+	}
+	return a, a.value.Buffer.ToDevice()
+}
+
+// room makes a buffer of float32, row-major, and gives its host's side.
+func (b *builder) room(name string, axes ...layout.Axis) (argument, []byte, error) {
+	l := layout.Layout{Axes: axes}
+	for i, a := range axes {
+		l.Digits = append(l.Digits, layout.Digit{Axis: i, Size: a.Padded, Stride: 1})
+	}
 	a := argument{Argument: kernel.Buffer(name, 0, kernel.Weight, element.F32, l), operand: none}
 	buffer, err := b.allocate(a.Bytes, kernel.NoGroup)
 	if err != nil {
-		return a, err
-	}
-	host, err := buffer.Host()
-	if err != nil {
-		return a, err
-	}
-	if err := element.Encode(host[:a.Bytes], values, element.F32); err != nil {
-		return a, err
+		return a, nil, err
 	}
 	a.value.Buffer = buffer
-	return a, buffer.ToDevice()
+	host, err := buffer.Host()
+	if err != nil {
+		return a, nil, err
+	}
+	return a, host[:a.Bytes], nil
 }
