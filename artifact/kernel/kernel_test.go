@@ -96,7 +96,7 @@ func TestValidatePlanes(t *testing.T) {
 	}{
 		"no planes":     {"2052 bytes for 2048 elements of i8", func(a *Argument) { a.Encoding, a.Planes = plane.Plain, []plane.Plane{} }},
 		"first plane":   {"but its first plane is i8", func(a *Argument) { a.Format = element.U8 }},
-		"a plane fewer": {"encoding 1 has codes, scales", func(a *Argument) { a.Planes = a.Planes[:1] }},
+		"a plane fewer": {"encoding 1 has ", func(a *Argument) { a.Planes = a.Planes[:1] }},
 		"bytes":         {"bytes at", func(a *Argument) { a.Bytes -= 4 }},
 		"blocks":        {"blocks of", func(a *Argument) { a.Planes[1].Block[0] = 0 }},
 	} {

@@ -171,7 +171,7 @@ func RandomLayout(r *rand.Rand, axes []layout.Axis) layout.Layout {
 // RandomForm is a form that fits a layout: sometimes Over refuses it all the same.
 func RandomForm(r *rand.Rand, l layout.Layout) Form {
 	plain := []element.Format{element.F32, element.F16, element.BF16}
-	f := Form{HighFirst: r.IntN(2) == 0, Align: []uint64{0, 4, 64}[r.IntN(3)], Group: map[byte]uint64{}}
+	f := Form{HighFirst: r.IntN(2) == 0, Swapped: r.IntN(3) == 0, Align: []uint64{0, 4, 64}[r.IntN(3)], Group: map[byte]uint64{}}
 	switch r.IntN(8) {
 	case 0:
 		f.Format, f.HighFirst = plain[r.IntN(3)], false

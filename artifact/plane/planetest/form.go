@@ -24,6 +24,7 @@ type Form struct {
 	HighFirst bool
 	Record    uint64 // codes in a record; 0: planes lie one behind the other
 	Align     uint64 // of records, or of the beginning of planes, in bytes; 0: 1
+	Swapped   bool   // zeros or minimums lie before the scales
 }
 
 // Axes are axes with their extents, a letter each.
@@ -110,9 +111,13 @@ func (f *Form) place(s *plane.Storage) error {
 		}
 		records = n / f.Record
 	}
+	order := []int{0, 1, 2}[:len(s.Planes)]
+	if f.Swapped && len(order) == 3 {
+		order[1], order[2] = 2, 1
+	}
 	at := uint64(0)
-	for i := range s.Planes {
-		p := &s.Planes[i]
+	for i, next := range order {
+		p := &s.Planes[next]
 		n := count(p)
 		if n%records != 0 {
 			return fmt.Errorf("%d %v in %d records", n, p.Role, records)
