@@ -132,7 +132,7 @@ func (v *planeWalk) paddingRun(begin, end uint64) error {
 			first := number % 2
 			for i := first; i < uint64(len(codes)) && number+i-first < end; i++ {
 				if uint64(codes[i]) != p.PadBits {
-					return v.fault(at+(i)/2, "padding %#x, recorded is %#x", codes[i], p.PadBits)
+					return v.fault(at+i/2, "padding %#x, recorded is %#x", codes[i], p.PadBits)
 				}
 			}
 			return nil

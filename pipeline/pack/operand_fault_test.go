@@ -108,19 +108,33 @@ func TestOperandsNotFinite(t *testing.T) {
 		make   func(t testing.TB) recipe.Operand
 		says   []string
 	}{
-		{"int8", map[int]float64{149*200 + 199: math.NaN(), 3*200 + 190: math.Inf(1)}, 1, f32, func(t testing.TB) recipe.Operand { return int8s(t, f32) },
-			[]string{`parameter "p0"`, "[3 190] is +Inf", "another format in the recipe: i8 holds finite values only"}},
-		{"a scale beyond f16", map[int]float64{149*200 + 100: 1e9}, 1, f32, func(t testing.TB) recipe.Operand { return int8s(t, f16) },
-			[]string{`operand "o0": block [3 149], from element [149 96] of parameter "p0" on`, "scales of a wider range"}},
+		{
+			"int8",
+			map[int]float64{149*200 + 199: math.NaN(), 3*200 + 190: math.Inf(1)},
+			1, f32, func(t testing.TB) recipe.Operand { return int8s(t, f32) },
+			[]string{`parameter "p0"`, "[3 190] is +Inf", "another format in the recipe: i8 holds finite values only"},
+		},
+		{
+			"a scale beyond f16",
+			map[int]float64{149*200 + 100: 1e9},
+			1, f32, func(t testing.TB) recipe.Operand { return int8s(t, f16) },
+			[]string{`operand "o0": block [3 149], from element [149 96] of parameter "p0" on`, "scales of a wider range"},
+		},
 		{"bfp16", map[int]float64{149*200 + 100: 0x1p128}, 1, element.F64, func(t testing.TB) recipe.Operand {
 			return valued(transposed(resolved(t, "N* K* K8", axis('K', 200, 200), axis('N', 150, 150)), 0), element.BFP16)
 		}, []string{`parameter "p0"`, "[149 100] is 3.402823669209385e+38, which bfp16 cannot hold", "bfp16 holds finite values only"}},
-		{"scaled", map[int]float64{100*200 + 100: 1e38}, 1, f32, with(func(_ testing.TB, o *recipe.Operand) { o.Placements[0].Scale = -10 }),
-			[]string{`parameter "p0"`, "[100 100] becomes -9.99999", "which bf16 cannot hold", "keep_non_finite"}},
-		{"a gamma", nil, math.NaN(), f32, with(func(_ testing.TB, o *recipe.Operand) {
-			o.Folds = []recipe.Fold{{Placement: 0, Gamma: 1, Axis: 1, Beta: -1}}
-		}),
-			[]string{`parameter "p1"`, "element [7] is NaN", "keep_non_finite"}},
+		{
+			"scaled",
+			map[int]float64{100*200 + 100: 1e38},
+			1, f32, with(func(_ testing.TB, o *recipe.Operand) { o.Placements[0].Scale = -10 }),
+			[]string{`parameter "p0"`, "[100 100] becomes -9.99999", "which bf16 cannot hold", "keep_non_finite"},
+		},
+		{
+			"a gamma", nil, math.NaN(), f32, with(func(_ testing.TB, o *recipe.Operand) {
+				o.Folds = []recipe.Fold{{Placement: 0, Gamma: 1, Axis: 1, Beta: -1}}
+			}),
+			[]string{`parameter "p1"`, "element [7] is NaN", "keep_non_finite"},
+		},
 		{"a gamma in codes", nil, math.Inf(-1), f32, func(t testing.TB) recipe.Operand {
 			o := int8s(t, f32)
 			o.Folds = []recipe.Fold{{Placement: 0, Gamma: 1, Axis: 1, Beta: -1}}
