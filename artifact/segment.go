@@ -9,10 +9,16 @@ import (
 func (a *File) CheckSegment(ctx context.Context, i int) error {
 	s := &a.Index.Segments[i]
 	digest, err := sumSegment(a, s, func([]byte) error { return ctx.Err() })
-	if err == nil {
-		err = s.matches(digest)
+	if err != nil {
+		return inFile(err, a.Path)
 	}
-	return inFile(err, a.Path)
+	return a.CheckDigest(i, digest)
+}
+
+// CheckDigest compares a digest with the one recorded for segment i, for callers that have the segment's bytes: in a buffer that they
+// read it into, which is what counts. Where they differ, the error wraps ErrCorrupt.
+func (a *File) CheckDigest(i int, digest Digest) error {
+	return inFile(a.Index.Segments[i].matches(digest), a.Path)
 }
 
 func (s *Segment) matches(digest Digest) error {

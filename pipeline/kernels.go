@@ -95,8 +95,8 @@ func (a *attacher) open(path string) (int, error) {
 // check compares a contract with the kernel of the xclbin, and takes memory groups from it where the contract states none.
 func (a *attacher) check(i int, c *kernel.Contract, f *xclbin.File) error {
 	k := f.Kernel(c.Kernel)
-	if k == nil {
-		return a.kernels.Fault(i, -1, "kernel", "%s has no kernel %q", f.Path, c.Kernel)
+	if k == nil || !k.DPU() {
+		return a.kernels.Fault(i, -1, "kernel", "%s has no kernel %q for the NPU", f.Path, c.Kernel)
 	}
 	for j := range c.Arguments {
 		arg := &c.Arguments[j]
@@ -119,6 +119,8 @@ func fitsXclbin(arg *kernel.Argument, k *xclbin.Kernel, path string) error {
 	case there.Buffer() != (arg.Kind == kernel.BufferArgument):
 		return fmt.Errorf("argument %q is a %s, argument %d (%q) of kernel %q of %s a %s",
 			arg.Name, kindText(arg.Kind == kernel.BufferArgument), arg.Index, there.Name, k.Name, path, kindText(there.Buffer()))
+	case arg.Kind == kernel.BufferArgument && there.MemoryGroup == xclbin.NoGroup:
+		return fmt.Errorf("argument %q is a buffer; argument %d (%q) of kernel %q of %s reaches no memory", arg.Name, arg.Index, there.Name, k.Name, path)
 	case arg.Kind == kernel.BufferArgument && arg.MemoryGroup != kernel.NoGroup && arg.MemoryGroup != there.MemoryGroup:
 		return fmt.Errorf("argument %q is in memory group %d, argument %d (%q) of kernel %q of %s in group %d",
 			arg.Name, arg.MemoryGroup, arg.Index, there.Name, k.Name, path, there.MemoryGroup)
@@ -180,8 +182,8 @@ func VerifyKernels(path string, files []string) error {
 			return fmt.Errorf("%s: contract %q: no xclbin with digest %v (%s when it was built) is there; ship the one it was built with, or build again", path, c.Name, x.Digest, x.Name)
 		}
 		k := f.Kernel(c.Kernel)
-		if k == nil {
-			return fmt.Errorf("%s: contract %q: %s has no kernel %q", path, c.Name, f.Path, c.Kernel)
+		if k == nil || !k.DPU() {
+			return fmt.Errorf("%s: contract %q: %s has no kernel %q for the NPU", path, c.Name, f.Path, c.Kernel)
 		}
 		for j := range c.Arguments {
 			if err := fitsXclbin(&c.Arguments[j], k, f.Path); err != nil {

@@ -39,7 +39,13 @@ const boundText = `contract {
 func bind(t *testing.T, edit func(string) string) (b *Build, dir string, err error) {
 	t.Helper()
 	dir = pyreader.TempDir(t)
-	x, err := xclbintest.Encode(xclbintest.MLIRAIE())
+	s := xclbintest.MLIRAIE()
+	logic := xclbintest.MLIRAIEKernel("LOGIC", 5) // no kernel for the NPU
+	logic.Type = "pl"
+	lost := xclbintest.MLIRAIEKernel("LOST", 5) // one whose buffer bo0 lies in a bank that is not there
+	lost.ID, lost.Arguments[3].Banks = 0x902, []int{len(s.Banks)}
+	s.Banks, s.Kernels = append(s.Banks, xclbintest.Bank{Type: 2, Tag: "unused"}), append(s.Kernels, logic, lost)
+	x, err := xclbintest.Encode(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +122,9 @@ func TestBindKernelsMismatch(t *testing.T) {
 	for _, c := range []struct{ old, new, want string }{
 		{`  argument { name: "instr" index: 1 role: INSTRUCTIONS }
 `, ``, `kernels.txtpb:6: no argument of contract "fc1" takes them`},
-		{`kernel: "MLIR_AIE"`, `kernel: "OTHER"`, `kernels.txtpb:4: %s has no kernel "OTHER"`},
+		{`kernel: "MLIR_AIE"`, `kernel: "OTHER"`, `kernels.txtpb:4: %s has no kernel "OTHER" for the NPU`},
+		{`kernel: "MLIR_AIE"`, `kernel: "LOGIC"`, `kernels.txtpb:4: %s has no kernel "LOGIC" for the NPU`},
+		{`kernel: "MLIR_AIE"`, `kernel: "LOST"`, `kernels.txtpb:12: argument "a" is a buffer; argument 3 ("bo0") of kernel "LOST" of %s reaches no memory`},
 		{`"gemm.xclbin"`, `"none.xclbin"`, `kernels.txtpb:5: `},
 		{`"gemm.xclbin"`, `"gemm.bin"`, `kernels.txtpb:5: `},
 		{`"gemm.bin"`, `"none.bin"`, `kernels.txtpb:6: `},

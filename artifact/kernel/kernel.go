@@ -16,8 +16,8 @@ import (
 type Operation string
 
 // The operations that this version knows, with their arguments by name; those in brackets may be left out. Letters are axes:
-// of the contract's shape, and of the arguments' layouts. Every argument may be F32 or BF16, in any layout. The activations of an
-// operation may be in other element formats than its output.
+// of the contract's shape, and of the arguments' layouts. Every argument may be F32, F16 or BF16 in any layout, each for itself. What
+// is read may also be BFP16, or codes with scales (encoding plane.Scaled), of which the operation sees the values, rounded to float32.
 const (
 	// GEMM: c[M,N] = epilogue(a[M,K] * b[K,N] [+ bias[N]]). Products and sums are float32, K ascending, one accumulator an output, product
 	// and sum rounded each; bias is added to the finished sum.
@@ -122,6 +122,19 @@ func Buffer(name string, index uint32, role ArgumentRole, f element.Format, l la
 	}
 }
 
+// Stored is an argument that is a buffer whose numbers lie as those of s, of any memory group: what reads an operand of that storage.
+func Stored(name string, index uint32, role ArgumentRole, s plane.Storage) Argument {
+	first := &s.Planes[0]
+	a := Argument{
+		Name: name, Index: index, Role: role, MemoryGroup: NoGroup, Bytes: s.Bytes,
+		Encoding: s.Encoding, Format: first.Format, Layout: first.Layout,
+	}
+	if s.Encoding != plane.Plain {
+		a.Planes = s.Planes
+	}
+	return a
+}
+
 // bytesOf is how many bytes a layout takes in a format; 0 when they are too many to count.
 func bytesOf(f element.Format, l layout.Layout) uint64 {
 	n, _ := plane.BytesOf(f, plane.Elements(f, l))
@@ -189,18 +202,21 @@ func (a *Argument) validate() error {
 	if !a.Format.Known() || !a.Encoding.Known() {
 		return nil // of a later version
 	}
-	if a.Planes == nil {
+	if len(a.Planes) == 0 {
 		if n := bytesOf(a.Format, a.Layout); n != a.Bytes {
 			return fmt.Errorf("%d bytes for %d elements of %v", a.Bytes, a.Layout.Elements(), a.Format)
 		}
 	}
 	s := a.Storage()
+	if first := &s.Planes[0]; first.Format != a.Format || !first.Layout.Equal(a.Layout) {
+		return fmt.Errorf("%v in %v, but its first plane is %v in %v", a.Format, a.Layout, first.Format, first.Layout)
+	}
 	return s.Validate()
 }
 
 // Fits says why an operand that lies so, in a memory group, cannot be passed as argument a; nil when it can.
 func (a *Argument) Fits(s plane.Storage, group int32) error {
-	f, l, bytes := s.Planes[0].Format, s.Planes[0].Layout, s.Bytes
+	f, l := s.Planes[0].Format, s.Planes[0].Layout
 	mine := a.Storage()
 	switch {
 	case a.Kind != BufferArgument:
@@ -211,10 +227,10 @@ func (a *Argument) Fits(s plane.Storage, group int32) error {
 		return fmt.Errorf("argument %q has shape %s, the operand %s", a.Name, a.Layout.Shape(), l.Shape())
 	case !a.Layout.Equal(l):
 		return fmt.Errorf("argument %q reads layout %v, the operand is in %v", a.Name, a.Layout, l)
-	case a.Bytes != bytes:
-		return fmt.Errorf("argument %q has %d bytes, the operand %d", a.Name, a.Bytes, bytes)
-	case !mine.Equal(&s):
-		return fmt.Errorf("argument %q reads %v, the operand is %v", a.Name, mine.String(), s.String())
+	case a.Encoding != plane.Plain && !mine.Equal(&s):
+		return fmt.Errorf("argument %q reads %v of %d bytes, the operand is %v of %d", a.Name, mine.String(), a.Bytes, s.String(), s.Bytes)
+	case a.Bytes != s.Bytes:
+		return fmt.Errorf("argument %q has %d bytes, the operand %d", a.Name, a.Bytes, s.Bytes)
 	case a.MemoryGroup != group:
 		return fmt.Errorf("argument %q lies in memory group %d, the operand in %d", a.Name, a.MemoryGroup, group)
 	}

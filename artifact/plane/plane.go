@@ -4,9 +4,12 @@
 //
 //	contiguous   | codes ............ | scales .... | zeros .... |
 //	in records   | codes | scales | 0 | codes | scales | 0 | ...      R bytes each
+//
+// In either, planes lie in any order: AMD's W4 has codes, zeros, scales.
 package plane
 
 import (
+	"cmp"
 	"fmt"
 	"math/bits"
 	"slices"
@@ -31,7 +34,7 @@ func (e Encoding) Known() bool { return e <= Scaled }
 // Role says what the elements of a plane are.
 type Role uint8
 
-// The roles, in the order in which planes lie.
+// The roles, in the order of Storage.Planes.
 const (
 	Values   Role = 0 // of encoding Plain; codes in others
 	Scales   Role = 1
@@ -71,7 +74,7 @@ type Storage struct {
 // Of is the storage of an operand or argument: of planes, or without any (encoding Plain) of values that fill its bytes.
 func Of(e Encoding, f element.Format, l layout.Layout, padBits, bytes uint64, planes []Plane) Storage {
 	s := Storage{Encoding: e, Axes: l.Axes, Planes: planes, Bytes: bytes}
-	if planes == nil {
+	if len(planes) == 0 {
 		s.Planes = []Plane{{Format: f, PadBits: padBits, Bytes: bytes, Layout: l}}
 	}
 	return s
@@ -206,7 +209,7 @@ func (s *Storage) validateRoles() error {
 		case slices.Equal(roles, []Role{Values, Scales, Zeros}):
 		case slices.Equal(roles, []Role{Values, Scales, Minimums}):
 		default:
-			return fmt.Errorf("planes %v; encoding 1 has values, scales, and zeros or minimums or neither", roles)
+			return fmt.Errorf("planes %v; encoding 1 has codes, scales, and zeros or minimums or neither", roles)
 		}
 		scheme := s.Scheme()
 		return scheme.Validate()
@@ -280,11 +283,20 @@ func innermost(l layout.Layout) (layout.Digit, bool) {
 	return layout.Digit{}, false
 }
 
-// validateContiguous checks that planes lie one behind the other.
+// byOffset gives the planes in the order in which they lie, which need not be that of their roles.
+func (s *Storage) byOffset() []*Plane {
+	order := make([]*Plane, len(s.Planes))
+	for i := range s.Planes {
+		order[i] = &s.Planes[i]
+	}
+	slices.SortStableFunc(order, func(a, b *Plane) int { return cmp.Compare(a.Offset, b.Offset) })
+	return order
+}
+
+// validateContiguous checks that planes lie beside each other, in any order.
 func (s *Storage) validateContiguous() error {
 	end := uint64(0)
-	for i := range s.Planes {
-		p := &s.Planes[i]
+	for _, p := range s.byOffset() {
 		n, _ := BytesOf(p.Format, p.elements())
 		if p.RecordElements != 0 || p.RecordBytes != 0 {
 			return fmt.Errorf("%v: %d elements in records of %d bytes, without records", p.Role, p.RecordElements, p.RecordBytes)
@@ -300,7 +312,7 @@ func (s *Storage) validateContiguous() error {
 	return nil
 }
 
-// validateRecords checks that planes share records.
+// validateRecords checks that planes share records, in each of which their parts lie beside each other, in any order.
 func (s *Storage) validateRecords() error {
 	first := &s.Planes[0]
 	r, e := first.RecordBytes, first.RecordElements
@@ -313,8 +325,7 @@ func (s *Storage) validateRecords() error {
 		return fmt.Errorf("%d bytes for %d records of %d", s.Bytes, records, r)
 	}
 	end := uint64(0)
-	for i := range s.Planes {
-		p := &s.Planes[i]
+	for _, p := range s.byOffset() {
 		part, ok := BytesOf(p.Format, p.RecordElements)
 		hi, all := bits.Mul64(records, p.RecordElements)
 		if p.RecordElements == 0 || p.RecordBytes != r || hi != 0 || all != p.elements() || !ok {
@@ -356,8 +367,7 @@ func (s *Storage) Gaps(yield func(at, n, apart, count uint64) bool) {
 		limit, apart = s.Planes[0].RecordBytes, s.Planes[0].RecordBytes
 		count = s.Bytes / apart
 	}
-	for i := range s.Planes {
-		p := &s.Planes[i]
+	for _, p := range s.byOffset() {
 		if p.Offset > end && !yield(end, p.Offset-end, apart, count) {
 			return
 		}

@@ -10,7 +10,7 @@ import (
 // memory is what a buffer and its views are parts of.
 type memory struct {
 	owner  *Device
-	gate   gate
+	gate   device.Gate
 	host   []byte // nil after close
 	device []byte // what kernels see: host itself, or its copy where shadowed
 	mapped bool   // not to be written
@@ -21,10 +21,9 @@ func (m *memory) shadowed() bool { return m.owner.shadow && !m.mapped }
 
 // close waits for the runs that use the memory and lets go of it.
 func (m *memory) close() {
-	m.gate.close()
-	m.gate.mu.Lock()
-	defer m.gate.mu.Unlock()
-	m.host, m.device = nil, nil
+	if m.gate.Close() {
+		m.host, m.device = nil, nil
+	}
 }
 
 // Buffer is a buffer of a Device, or a view of one.
@@ -46,7 +45,7 @@ func (b *Buffer) Host() ([]byte, error) {
 	if err := b.enter(); err != nil {
 		return nil, err
 	}
-	defer b.memory.gate.leave()
+	defer b.memory.gate.Leave()
 	return b.part(b.memory.host), nil
 }
 
@@ -55,7 +54,7 @@ func (b *Buffer) ToDevice() error {
 	if err := b.enter(); err != nil {
 		return err
 	}
-	defer b.memory.gate.leave()
+	defer b.memory.gate.Leave()
 	if b.memory.shadowed() {
 		copy(b.part(b.memory.device), b.part(b.memory.host))
 	}
@@ -67,7 +66,7 @@ func (b *Buffer) FromDevice() error {
 	if err := b.enter(); err != nil {
 		return err
 	}
-	defer b.memory.gate.leave()
+	defer b.memory.gate.Leave()
 	if b.memory.shadowed() {
 		copy(b.part(b.memory.host), b.part(b.memory.device))
 	}
@@ -79,7 +78,7 @@ func (b *Buffer) View(offset, bytes int64) (device.Buffer, error) {
 	if err := b.enter(); err != nil {
 		return nil, err
 	}
-	defer b.memory.gate.leave()
+	defer b.memory.gate.Leave()
 	if offset < 0 || bytes < 0 || offset > b.Len() || bytes > b.Len()-offset {
 		return nil, fmt.Errorf("cpu: no view of %d bytes at %d in a buffer of %d", bytes, offset, b.length)
 	}
@@ -100,14 +99,14 @@ func (b *Buffer) Close() error {
 	return nil
 }
 
-// enter keeps the memory until b.memory.gate.leave.
+// enter keeps the memory until b.memory.gate.Leave.
 func (b *Buffer) enter() error {
 	for v := b; v != nil; v = v.parent {
 		if v.closed.Load() {
 			return fmt.Errorf("cpu: view of a buffer: %w", device.ErrClosed)
 		}
 	}
-	if !b.memory.gate.enter() {
+	if !b.memory.gate.Enter() {
 		return fmt.Errorf("cpu: buffer: %w", device.ErrClosed)
 	}
 	return nil

@@ -3,6 +3,7 @@
 //
 //	operand, in its layout -- panel by panel --> float32 scratch -- product --> float32 sums -- epilogue, rounding --> output
 //
+// What is read may be in any encoding that an artifact can state; what is written is f32, f16 or bf16.
 // A GEMM gives the same bits whatever the layouts, the number of workers and the processor, except for the payload of a NaN.
 // Padding of what a kernel reads is ignored; padding of what it writes is left alone.
 package cpu
@@ -120,7 +121,7 @@ func (d *Device) Close() error {
 	d.closed = true
 	d.mu.Unlock()
 	for k := range kernels {
-		k.gate.close()
+		k.gate.Close()
 	}
 	for m := range buffers {
 		m.close()
@@ -140,43 +141,4 @@ func (d *Device) open() error {
 		return errClosed
 	}
 	return nil
-}
-
-// gate lets users through until it is closed.
-type gate struct {
-	mu     sync.Mutex
-	empty  sync.Cond // on mu; set by the first close that has to wait
-	users  int
-	closed bool
-}
-
-// enter reports whether the gate was open; then leave must follow.
-func (g *gate) enter() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.closed {
-		return false
-	}
-	g.users++
-	return true
-}
-
-func (g *gate) leave() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.users--
-	if g.users == 0 && g.closed {
-		g.empty.Broadcast()
-	}
-}
-
-// close lets nobody through any more, and waits until all have left.
-func (g *gate) close() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.closed = true
-	g.empty.L = &g.mu
-	for g.users > 0 {
-		g.empty.Wait()
-	}
 }

@@ -117,7 +117,7 @@ func (m *Model) loadSegment(ctx context.Context, d Device, i int) error {
 		return fmt.Errorf("it can be neither mapped (%v) nor copied: %w", refused, err)
 	}
 	m.segments[i] = b
-	return m.copySegment(b, s)
+	return m.copySegment(b, i)
 }
 
 func (m *Model) mapSegment(d Device, s *artifact.Segment) (Buffer, error) {
@@ -129,8 +129,9 @@ func (m *Model) mapSegment(d Device, s *artifact.Segment) (Buffer, error) {
 	return d.Map(pages[s.Offset:end:end], s.MemoryGroup)
 }
 
-// copySegment fills a buffer with a segment, read once.
-func (m *Model) copySegment(b Buffer, s *artifact.Segment) error {
+// copySegment fills a buffer with segment i, read once.
+func (m *Model) copySegment(b Buffer, i int) error {
+	s := &m.Index.Segments[i]
 	host, err := b.Host()
 	if err != nil {
 		return err
@@ -138,20 +139,21 @@ func (m *Model) copySegment(b Buffer, s *artifact.Segment) error {
 	if uint64(len(host)) != s.Bytes {
 		return fmt.Errorf("the device gave a buffer of %d bytes; %d were expected", len(host), s.Bytes)
 	}
-	corrupt := artifact.Error{File: m.Report.Path, Offset: int64(s.Offset), Thing: fmt.Sprintf("segment %q", s.Name)}
 	n, err := m.file.ReadAt(host, int64(s.Offset))
 	switch {
 	case n == len(host):
 	case errors.Is(err, io.EOF):
-		corrupt.Offset += int64(n)
-		corrupt.Detail, corrupt.Err = "the file ends here; it was cut while it was read", artifact.ErrTruncated
-		return &corrupt
+		return &artifact.Error{
+			File: m.Report.Path, Offset: int64(s.Offset) + int64(n), Thing: fmt.Sprintf("segment %q", s.Name),
+			Detail: "the file ends here; it was cut while it was read", Err: artifact.ErrTruncated,
+		}
 	default:
 		return err
 	}
-	if digest := artifact.Sum(host); m.Report.Checked && digest != s.Digest {
-		corrupt.Detail, corrupt.Err = fmt.Sprintf("digest %v, recorded %v; copy or build the file again", digest, s.Digest), artifact.ErrCorrupt
-		return &corrupt
+	if m.Report.Checked {
+		if err := m.file.CheckDigest(i, artifact.Sum(host)); err != nil {
+			return err
+		}
 	}
 	return b.ToDevice()
 }

@@ -25,7 +25,7 @@ func (b *Buffer) Host() ([]byte, error) {
 	if err := b.enter(); err != nil {
 		return nil, err
 	}
-	defer b.memory.gate.leave()
+	defer b.memory.gate.Leave()
 	return b.memory.host[b.span.offset:][:b.span.bytes:b.span.bytes], nil
 }
 
@@ -39,7 +39,7 @@ func (b *Buffer) sync(toDevice bool) error {
 	if err := b.enter(); err != nil {
 		return err
 	}
-	defer b.memory.gate.leave()
+	defer b.memory.gate.Leave()
 	return b.memory.sync(toDevice, b.span)
 }
 
@@ -48,7 +48,7 @@ func (b *Buffer) View(offset, bytes int64) (device.Buffer, error) {
 	if err := b.enter(); err != nil {
 		return nil, err
 	}
-	defer b.memory.gate.leave()
+	defer b.memory.gate.Leave()
 	if offset < 0 || bytes < 0 || offset > b.Len() || bytes > b.Len()-offset {
 		return nil, fmt.Errorf("xrt: no view of %d bytes at %d in a buffer of %d", bytes, offset, b.Len())
 	}
@@ -69,14 +69,14 @@ func (b *Buffer) Close() error {
 	return nil
 }
 
-// enter keeps the memory until b.memory.gate.leave.
+// enter keeps the memory until b.memory.gate.Leave.
 func (b *Buffer) enter() error {
 	for v := b; v != nil; v = v.parent {
 		if v.closed.Load() {
 			return fmt.Errorf("xrt: view of a buffer: %w", device.ErrClosed)
 		}
 	}
-	if !b.memory.gate.enter() {
+	if !b.memory.gate.Enter() {
 		return fmt.Errorf("xrt: buffer: %w", device.ErrClosed)
 	}
 	return nil

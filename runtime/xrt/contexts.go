@@ -11,11 +11,12 @@ import (
 )
 
 // contexts are the hardware contexts of a device, of which it takes few: one for each xclbin in use, least recently used first to go.
-// One whose xclbin no open kernel is in goes before others; one with runs in it stays. One with a run that did not end in its time is
-// retired: it takes no more runs, and counts until the device is through with it.
+// One whose weights are resident goes only where no other will do, one with an open kernel after those; one with runs in it stays. One
+// with a run that did not end in its time is retired: it takes no more runs, and counts until the device is through with it.
 type contexts struct {
-	limit int
-	open  func(x *xclbinFile) (hwContext, error)
+	limit    int
+	open     func(x *xclbinFile) (hwContext, error)
+	resident func(x *xclbinFile) bool // an artifact that names it is loaded
 
 	mu      sync.Mutex
 	live    []*residence // least recently used first
@@ -54,8 +55,8 @@ var (
 // lookAgain is how long to wait before looking again whether abandoned runs have ended.
 const lookAgain = 20 * time.Millisecond
 
-func newContexts(limit int, open func(*xclbinFile) (hwContext, error)) *contexts {
-	return &contexts{limit: limit, open: open, changed: make(chan struct{})}
+func newContexts(limit int, open func(*xclbinFile) (hwContext, error), resident func(*xclbinFile) bool) *contexts {
+	return &contexts{limit: limit, open: open, resident: resident, changed: make(chan struct{})}
 }
 
 // acquire gives the context of an xclbin, for a run in it; release or abandon must follow. While runs are in all contexts it waits,
@@ -109,10 +110,13 @@ func (c *contexts) try(x *xclbinFile) (r *residence, changed chan struct{}, err 
 
 // evict closes the context that will be missed least, if there is one without runs.
 func (c *contexts) evict() bool {
-	victim := -1
+	victim, least := -1, 0
 	for i, r := range c.live {
-		if r.users == 0 && (victim < 0 || r.file.open == 0 && c.live[victim].file.open > 0) {
-			victim = i
+		if r.users > 0 {
+			continue
+		}
+		if missed := c.missed(r); victim < 0 || missed < least {
+			victim, least = i, missed
 		}
 	}
 	if victim < 0 {
@@ -121,6 +125,17 @@ func (c *contexts) evict() bool {
 	c.live[victim].destroy()
 	c.live = slices.Delete(c.live, victim, victim+1)
 	return true
+}
+
+// missed is how soon a context will be needed again, as far as that can be told.
+func (c *contexts) missed(r *residence) int {
+	switch {
+	case r.file.open > 0:
+		return 2
+	case c.resident(r.file):
+		return 1
+	}
+	return 0
 }
 
 // release ends what acquire began.

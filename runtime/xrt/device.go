@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"npuw/artifact"
@@ -20,6 +21,8 @@ type Device struct {
 	npu      npu
 	find     func(*artifact.Xclbin) (string, error)
 	contexts *contexts
+
+	locked atomic.Int64 // bytes of its buffers, which stay in memory as long as they are open
 
 	configuring sync.Mutex // held while XRT changes what it knows of the device
 
@@ -69,7 +72,7 @@ func open(xrt driver, memlock int64, opts Options) (*Device, error) {
 	}
 	npu, err := xrt.open(opts.Index)
 	if err != nil {
-		return nil, fmt.Errorf("xrt: NPU %d: %w", opts.Index, memoryError(err))
+		return nil, fmt.Errorf("xrt: NPU %d: %w", opts.Index, memoryError(err, opts.NeedBytes))
 	}
 	d := &Device{
 		npu: npu, find: opts.Xclbins, xclbins: map[[16]byte]*xclbinFile{},
@@ -79,7 +82,7 @@ func open(xrt driver, memlock int64, opts Options) (*Device, error) {
 	if limit <= 0 {
 		limit = npu1Contexts
 	}
-	d.contexts = newContexts(limit, d.newContext)
+	d.contexts = newContexts(limit, d.newContext, d.resident)
 	return d, nil
 }
 
@@ -118,7 +121,9 @@ func (d *Device) Map(pages []byte, group int32) (device.Buffer, error) {
 	if err != nil {
 		return nil, d.refuse(err)
 	}
-	return d.add(&memory{owner: d, native: native, host: pages, group: max(group, 0), mapped: true})
+	m := &memory{owner: d, native: native, host: pages, group: max(group, 0), mapped: true, locked: int64(len(pages))}
+	d.locked.Add(m.locked)
+	return d.add(m)
 }
 
 // refuse says why the driver did not take pages, and remembers a reason that will not change.
@@ -237,6 +242,20 @@ func (d *Device) Bind(index *artifact.Index, segment func(i int) (device.Buffer,
 		defer d.mu.Unlock()
 		delete(d.bindings, b)
 	}, nil
+}
+
+// resident reports whether an artifact that names an xclbin is loaded.
+func (d *Device) resident(x *xclbinFile) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for b := range d.bindings {
+		for i := range b.index.Xclbins {
+			if b.index.Xclbins[i].UUID == x.UUID {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // bound finds the artifact that a contract is part of, nil when it has not been bound.

@@ -2,376 +2,183 @@ package xrt
 
 import (
 	"bytes"
-	"maps"
-	"math"
-	"slices"
 	"sync"
 	"syscall"
-	"testing"
-	"time"
 
 	"npuw/artifact/xclbin"
 )
 
-// fakeXRT stands in for XRT in tests of what is around it. It computes nothing, and complains of all that XRT would crash on: what is
-// used after it was closed, closed twice or too early, runs that end before they have ended, indexes that are wrong.
-type fakeXRT struct {
-	t       *testing.T
-	devices int
-	facts   map[fact]string
+// fake stands in for XRT, and for the NPU below it, where there is neither. It computes nothing.
+type fake struct {
+	conditions
 	release version
+	facts   map[fact]string
 
-	mu       sync.Mutex
-	fail     map[string]error // by call
-	limit    int              // of contexts
-	hang     int              // the run, from 1, that does not end
-	outcome  state            // of runs; 0: completed
-	group    uint32           // added to what group gives
-	left     map[string]int   // handles by kind
-	made     map[string]int
-	inFlight map[*fakeRun]bool
-	polls    int // how many times a run is asked before it has ended
+	mu     sync.Mutex
+	live   int // contexts
+	starts int
+	free   bool // what was held is not any more
+	lost   bool // the NPU is gone
 }
 
-func newFake(t *testing.T) *fakeXRT {
-	return &fakeXRT{t: t, devices: 1, release: version{2, 25, 0}, fail: map[string]error{}, limit: 6, left: map[string]int{}, made: map[string]int{}, inFlight: map[*fakeRun]bool{}}
+func newFake(c conditions) *fake {
+	return &fake{conditions: c, release: version{2, 25, 0}, facts: map[fact]string{
+		nameFact: "fake NPU", bdfFact: "0000:c5:00.1",
+		hostFact:     `{"version": "2.25.0", "drivers": [{"name": "virtio-pci", "version": "unknown"}, {"name": "amdxdna", "version": "7.1"}]}`,
+		platformFact: `{"platforms": [{"static_region": {"name": "fake NPU", "total_columns": "5"}}]}`,
+	}}
 }
 
-// begin notes a call, and gives the error that it is to fail with.
-func (f *fakeXRT) begin(call string) error {
+// failure is what XRT answers to an ioctl that fails.
+func failure(call string, errno syscall.Errno) error {
+	return &Error{Call: call, Errno: errno, Text: "the ioctl failed"}
+}
+
+// here is an error where the NPU is gone.
+func (f *fake) here(call string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.fail[call]
+	if f.lost {
+		return failure(call, syscall.ENODEV)
+	}
+	return nil
 }
 
-func (f *fakeXRT) set(edit func()) {
+// letGo lets held runs end.
+func (f *fake) letGo() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	edit()
+	f.free = true
 }
 
-// await waits until a number of runs are in flight.
-func (f *fakeXRT) await(runs int) {
-	for {
-		f.mu.Lock()
-		n := len(f.inFlight)
-		f.mu.Unlock()
-		if n == runs {
-			return
-		}
-		time.Sleep(time.Millisecond)
+func (f *fake) version() version { return f.release }
+
+func (f *fake) count() (int, error) {
+	if f.npus == none {
+		return 0, nil
 	}
+	return max(f.npus, 1), nil
 }
 
-// handles are those still open.
-func (f *fakeXRT) handles() map[string]int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	list := maps.Clone(f.left)
-	maps.DeleteFunc(list, func(_ string, n int) bool { return n == 0 })
-	return list
-}
-
-// handle is a handle of XRT.
-type handle struct {
-	f      *fakeXRT
-	kind   string
-	parent *handle
-	parts  int
-	closed bool
-}
-
-func (f *fakeXRT) handle(kind string, parent *handle) handle {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.left[kind]++
-	f.made[kind]++
-	if parent != nil {
-		parent.parts++
-	}
-	return handle{f: f, kind: kind, parent: parent}
-}
-
-func (h *handle) use() {
-	h.f.mu.Lock()
-	defer h.f.mu.Unlock()
-	if h.closed {
-		h.f.t.Errorf("a %s is used after it was closed", h.kind)
-	}
-}
-
-func (h *handle) close() {
-	h.f.mu.Lock()
-	defer h.f.mu.Unlock()
-	if h.closed {
-		h.f.t.Errorf("a %s is closed twice", h.kind)
-		return
-	}
-	if h.parts > 0 {
-		h.f.t.Errorf("a %s is closed before what was made from it", h.kind)
-	}
-	h.closed = true
-	h.f.left[h.kind]--
-	if h.parent != nil {
-		h.parent.parts--
-	}
-}
-
-func (f *fakeXRT) version() version    { return f.release }
-func (f *fakeXRT) count() (int, error) { return f.devices, f.begin("count") }
-func (f *fakeXRT) open(int) (npu, error) {
-	if err := f.begin("open"); err != nil {
-		return nil, err
-	}
-	return &fakeNPU{handle: f.handle("device", nil), registered: map[[16]byte]*xclbin.File{}}, nil
+func (f *fake) open(int) (npu, error) {
+	return &fakeNPU{f: f, registered: map[[16]byte]*xclbin.File{}}, nil
 }
 
 type fakeNPU struct {
-	handle
+	f          *fake
 	registered map[[16]byte]*xclbin.File
 }
 
-func (d *fakeNPU) fact(which fact) (string, error) { return d.f.facts[which], d.f.begin("fact") }
+func (d *fakeNPU) fact(which fact) (string, error) { return d.f.facts[which], d.f.here("ask") }
 
 func (d *fakeNPU) register(data []byte) ([16]byte, error) {
-	d.use()
-	file, err := xclbin.NewFile(readerOf(data), int64(len(data)))
+	file, err := xclbin.NewFile(bytes.NewReader(data), int64(len(data)))
 	if err != nil {
 		return [16]byte{}, err
 	}
-	d.f.set(func() { d.registered[file.UUID] = file })
-	return file.UUID, d.f.begin("register")
+	d.registered[file.UUID] = file
+	return file.UUID, nil
 }
 
 func (d *fakeNPU) context(uuid [16]byte) (hwContext, error) {
-	d.use()
-	if err := d.f.begin("context"); err != nil {
+	if err := d.f.here("make a hardware context"); err != nil {
 		return nil, err
 	}
 	d.f.mu.Lock()
-	full, file := d.f.left["context"] >= d.f.limit, d.registered[uuid]
-	d.f.mu.Unlock()
-	if full {
-		return nil, &Error{Call: "make a hardware context", Errno: syscall.EINVAL, Text: "no more"}
+	defer d.f.mu.Unlock()
+	if d.f.live >= d.f.room() {
+		return nil, failure("make a hardware context", syscall.EINVAL)
 	}
-	return &fakeContext{handle: d.f.handle("context", &d.handle), file: file}, nil
+	d.f.live++
+	return &fakeContext{d.f, d.registered[uuid]}, nil
 }
 
-func (d *fakeNPU) allocate(bytes int64, _ memoryKind, group int32) (bo, error) {
-	d.use()
-	if err := d.f.begin("allocate"); err != nil {
-		return nil, err
-	}
-	return &fakeBO{handle: d.f.handle("bo", &d.handle), data: make([]byte, bytes), bank: group}, nil
+func (d *fakeNPU) allocate(bytes int64, _ memoryKind, _ int32) (bo, error) {
+	return &fakeBO{d.f, make([]byte, bytes)}, d.f.here("allocate a buffer")
 }
 
-func (d *fakeNPU) user(pages []byte, group int32) (bo, error) {
-	d.use()
-	if err := d.f.begin("user"); err != nil {
-		return nil, err
+func (d *fakeNPU) user(pages []byte, _ int32) (bo, error) {
+	if d.f.refusal != 0 {
+		return nil, failure("make a buffer of mapped pages", d.f.refusal)
 	}
-	return &fakeBO{handle: d.f.handle("bo", &d.handle), data: pages, bank: group}, nil
+	return &fakeBO{d.f, pages}, d.f.here("make a buffer of mapped pages")
 }
+
+func (d *fakeNPU) close() {}
 
 type fakeContext struct {
-	handle
+	f    *fake
 	file *xclbin.File
 }
 
 func (c *fakeContext) kernel(name string) (hwKernel, error) {
-	c.use()
-	if err := c.f.begin("kernel"); err != nil {
-		return nil, err
-	}
-	return &fakeKernel{handle: c.f.handle("kernel", &c.handle), compiled: c.file.Kernel(name)}, nil
+	return &fakeKernel{c.f, c.file.Kernel(name)}, nil
 }
 
-func (c *fakeContext) list() (runList, error) {
-	c.use()
-	return &fakeList{handle: c.f.handle("list", &c.handle)}, c.f.begin("list")
+func (c *fakeContext) list() (runList, error) { return &fakeList{fakeRun{f: c.f}}, nil }
+
+func (c *fakeContext) close() {
+	c.f.mu.Lock()
+	defer c.f.mu.Unlock()
+	c.f.live--
 }
 
 type fakeKernel struct {
-	handle
+	f        *fake
 	compiled *xclbin.Kernel
 }
 
 func (k *fakeKernel) group(index uint32) (uint32, error) {
-	k.use()
-	return xclbin.GroupID(1, k.compiled.ArgumentAt(int(index)).MemoryGroup) + k.f.group, k.f.begin("group")
+	return xclbin.GroupID(1, k.compiled.ArgumentAt(int(index)).MemoryGroup), nil
 }
 
-func (k *fakeKernel) run() (hwRun, error) {
-	k.use()
-	if err := k.f.begin("run"); err != nil {
-		return nil, err
-	}
-	return &fakeRun{handle: k.f.handle("run", &k.handle), kernel: k, buffers: map[uint32]*fakeBO{}, scalars: map[uint32]uint64{}}, nil
-}
+func (k *fakeKernel) run() (hwRun, error) { return &fakeRun{f: k.f}, nil }
+func (k *fakeKernel) close()              {}
 
 type fakeBO struct {
-	handle
+	f    *fake
 	data []byte
-	bank int32
 }
 
-func (b *fakeBO) host() ([]byte, error) { return b.data, b.f.begin("host") }
-
-func (b *fakeBO) sync(_ bool, offset, bytes int64) error {
-	b.use()
-	if offset < 0 || bytes < 0 || offset+bytes > int64(len(b.data)) {
-		b.f.t.Errorf("sync of %d bytes at %d in a buffer of %d", bytes, offset, len(b.data))
-	}
-	return b.f.begin("sync")
-}
-
-func (b *fakeBO) part(offset, bytes int64) (bo, error) {
-	b.use()
-	if err := b.f.begin("part"); err != nil {
-		return nil, err
-	}
-	return &fakeBO{handle: b.f.handle("part", &b.handle), data: b.data[offset : offset+bytes], bank: b.bank}, nil
-}
-
-func (b *fakeBO) close() {
-	b.f.mu.Lock()
-	for r := range b.f.inFlight {
-		for _, used := range r.buffers {
-			if used == b {
-				b.f.t.Errorf("a buffer is freed that a run is using")
-			}
-		}
-	}
-	b.f.mu.Unlock()
-	b.handle.close()
-}
+func (b *fakeBO) host() ([]byte, error)            { return b.data, nil }
+func (b *fakeBO) sync(bool, int64, int64) error    { return b.f.here("sync a buffer") }
+func (b *fakeBO) part(at, bytes int64) (bo, error) { return &fakeBO{b.f, b.data[at : at+bytes]}, nil }
+func (b *fakeBO) close()                           {}
 
 type fakeRun struct {
-	handle
-	kernel  *fakeKernel
-	buffers map[uint32]*fakeBO
-	scalars map[uint32]uint64
-	number  int
-	asked   int
+	f      *fake
+	number int // of the runs of the device, from 1
 }
 
-func (r *fakeRun) scalar(index uint32, value uint64, bytes int) error {
-	r.use()
-	if a := r.kernel.compiled.ArgumentAt(int(index)); a == nil || a.Buffer() || a.Size != uint64(bytes) {
-		r.f.t.Errorf("a number of %d bytes for argument %d", bytes, index)
-	}
-	r.scalars[index] = value
-	return r.f.begin("scalar")
-}
-
-func (r *fakeRun) buffer(index uint32, b bo) error {
-	r.use()
-	used := b.(*fakeBO)
-	used.use()
-	a := r.kernel.compiled.ArgumentAt(int(index))
-	if a == nil || !a.Buffer() || a.MemoryGroup != used.bank {
-		r.f.t.Errorf("a buffer of bank %d for argument %d", used.bank, index)
-	}
-	r.buffers[index] = used
-	return r.f.begin("buffer")
-}
+func (r *fakeRun) scalar(uint32, uint64, int) error { return nil }
+func (r *fakeRun) buffer(uint32, bo) error          { return nil }
 
 func (r *fakeRun) start() error {
-	r.use()
-	if err := r.f.begin("start"); err != nil {
-		return err
-	}
-	for _, index := range []uint32{0, 2} {
-		if _, ok := r.scalars[index]; !ok {
-			r.f.t.Errorf("scalar %d was not set", index)
-		}
-	}
-	if r.buffers[1] == nil || r.scalars[0] != opcodeRun || r.scalars[2] != uint64(len(r.buffers[1].data)/wordBytes) && len(r.buffers[1].data) > partAlign {
-		r.f.t.Errorf("opcode %d with %d words of instructions", r.scalars[0], r.scalars[2])
-	}
 	r.f.mu.Lock()
 	defer r.f.mu.Unlock()
-	for _, b := range r.buffers {
-		if b.closed {
-			r.f.t.Errorf("a run starts with a buffer that was freed")
-		}
+	r.f.starts++
+	r.number = r.f.starts
+	if r.f.gone > 0 && r.number >= r.f.gone {
+		r.f.lost = true
+		return failure("start a run", syscall.ENODEV)
 	}
-	r.f.made["start"]++
-	r.number, r.asked = r.f.made["start"], 0
-	r.f.inFlight[r] = true
 	return nil
 }
 
 func (r *fakeRun) state() (state, error) {
-	r.use()
-	if err := r.f.begin("state"); err != nil {
-		return 0, err
-	}
 	r.f.mu.Lock()
 	defer r.f.mu.Unlock()
-	r.asked++
-	if r.number == r.f.hang || r.asked <= r.f.polls {
+	switch {
+	case !r.f.free && (r.f.held == all || r.f.held == r.number):
 		return stateRunning, nil
-	}
-	delete(r.f.inFlight, r)
-	if r.f.outcome != 0 {
+	case r.f.outcome != 0 && r.number == 1:
 		return r.f.outcome, nil
 	}
 	return stateCompleted, nil
 }
 
-func (r *fakeRun) close() {
-	r.f.mu.Lock()
-	if r.f.inFlight[r] {
-		r.f.t.Errorf("a run is closed before it has ended")
-	}
-	r.f.mu.Unlock()
-	r.handle.close()
-}
+func (r *fakeRun) close() {}
 
-type fakeList struct {
-	handle
-	runs []*fakeRun
-}
+type fakeList struct{ fakeRun }
 
-func (l *fakeList) add(r hwRun) error {
-	l.use()
-	run := r.(*fakeRun)
-	if slices.Contains(l.runs, run) {
-		l.f.t.Error("a run is twice in a list")
-	}
-	l.runs = append(l.runs, run)
-	return l.f.begin("add")
-}
-
-func (l *fakeList) start() error {
-	l.use()
-	for _, r := range l.runs {
-		if err := r.start(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (l *fakeList) state() (state, error) {
-	l.use()
-	for _, r := range l.runs {
-		if s, err := r.state(); err != nil || s != stateCompleted {
-			return s, err
-		}
-	}
-	return stateCompleted, nil
-}
-
-// openFake opens a device on the fake, without a limit of memory.
-func openFake(t *testing.T, f *fakeXRT, fixture fixture) *Device {
-	t.Helper()
-	d, err := open(f, math.MaxInt64, Options{Xclbins: Folder(fixture.folder)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
-
-func readerOf(data []byte) *bytes.Reader { return bytes.NewReader(data) }
+func (l *fakeList) add(hwRun) error { return nil }

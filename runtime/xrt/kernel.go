@@ -19,7 +19,7 @@ type Kernel struct {
 	file         *xclbinFile
 	signature    *signature
 	instructions *memory // nil: none
-	gate         gate
+	gate         device.Gate
 	broken       atomic.Bool
 }
 
@@ -195,7 +195,7 @@ func (k *Kernel) Close() error {
 }
 
 func (k *Kernel) end() {
-	if !k.gate.close() {
+	if !k.gate.Close() {
 		return
 	}
 	k.device.contexts.kernelClosed(k)

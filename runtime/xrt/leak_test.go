@@ -4,9 +4,9 @@ package xrt
 
 import (
 	"bytes"
-	"context"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,43 +36,34 @@ func measure(t *testing.T) usage {
 	return usage{len(descriptors), bytes.Count(maps, []byte("\n")), pages * int64(os.Getpagesize())}
 }
 
+// allowance is how much memory 1000 cycles may take: half a page each, and what the race detector remembers of them, if it is there.
+func allowance() int64 {
+	info, ok := debug.ReadBuildInfo()
+	if ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		return 10 << 20
+	}
+	return 2 << 20
+}
+
 // cycle loads an artifact, runs a contract and closes all.
 func cycle(t *testing.T, d device.Device, f fixture, contract int, want []byte) {
-	m, err := device.Load(context.Background(), d, f.path, device.LoadOptions{})
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	k, err := d.Open(&m.Index.Contracts[contract])
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	args := arguments(t, d, m, contract, 7)
-	if _, err := k.Run(context.Background(), args); err != nil {
-		t.Error(err)
-	} else if !bytes.Equal(output(t, args, "c"), want) {
+	s := newSession(t, d, f, contract)
+	s.mustRun()
+	if !bytes.Equal(s.output(), want) {
 		t.Error("other bits")
 	}
-	check(t, k.Close())
-	closeActivations(t, k.Contract(), args)
-	check(t, m.Close())
+	s.close()
 }
 
 // Loading, running and closing a thousand times, and eight times at once, leaves nothing behind: no buffers and contexts in the driver,
 // no descriptors, mappings and memory in the process.
 func TestSoftwareLeaksNothing(t *testing.T) {
-	gemms := make([]gemm, 8)
-	for i := range gemms {
-		gemms[i] = small
-		gemms[i].xclbin = i
-	}
-	f := newFixture(t, len(gemms), nil, gemms[:1]...)
-	many := newFixture(t, len(gemms), nil, gemms...)
-	want := reference(t, f.path, 0, 7)
+	gemms := apart(8)
+	f, many := newFixture(t, small), newFixture(t, gemms...)
+	want := reference(t, f, 0)
 	var wants [][]byte
 	for i := range gemms {
-		wants = append(wants, reference(t, many.path, i, 7))
+		wants = append(wants, reference(t, many, i))
 	}
 	cycles := func(n int) {
 		for range n / 20 {
@@ -90,14 +81,16 @@ func TestSoftwareLeaksNothing(t *testing.T) {
 		wg.Wait()
 		d.done(t)
 	}
-	cycles(300)
-	before := measure(t)
-	start := time.Now()
-	cycles(1000)
-	after := measure(t)
-	t.Logf("1000 cycles in %v: from %+v to %+v", time.Since(start), before, after)
-	// The C library's arenas and Go's heap move a little; a mapping or a page lost in each cycle shows.
-	if after.descriptors > before.descriptors || after.mappings > before.mappings+64 || after.bytes > before.bytes+8<<20 {
-		t.Errorf("1000 cycles: from %+v to %+v", before, after)
+	// The C library's arenas and Go's heap grow into what they need and move a little, for longer on a busy machine: less in each round.
+	// A mapping, or half a page, that is lost in each cycle is lost in every round.
+	for range 6 {
+		before, start := measure(t), time.Now()
+		cycles(1000)
+		after := measure(t)
+		t.Logf("1000 cycles in %v: from %+v to %+v", time.Since(start), before, after)
+		if after.descriptors <= before.descriptors && after.mappings < before.mappings+64 && after.bytes < before.bytes+allowance() {
+			return
+		}
 	}
+	t.Error("every 1000 cycles leave something behind")
 }

@@ -28,10 +28,13 @@ func (e *MemlockError) Error() string {
 const raiseMemlock = "to raise RLIMIT_MEMLOCK, write \"* - memlock unlimited\" to /etc/security/limits.d/npu.conf and log in again, or as root run " +
 	"prlimit --pid $$ --memlock=unlimited; a service needs LimitMEMLOCK=infinity, a container --ulimit memlock=-1"
 
-// memoryError says what to do where the driver could not lock memory: it answers ENOMEM, or EAGAIN from its mmap.
-func memoryError(err error) error {
+// memoryError says how much memory would be locked, and what to do, where the driver could not lock it: it answers ENOMEM, or EAGAIN from
+// its mmap. buffers are the bytes of all buffers with the one that was asked for.
+func memoryError(err error, buffers int64) error {
 	if errors.Is(err, syscall.ENOMEM) || errors.Is(err, syscall.EAGAIN) {
-		return fmt.Errorf("%w; the driver could lock no more memory: %s", err, raiseMemlock)
+		needed := lockedBytes(buffers)
+		return fmt.Errorf("%w; the driver could lock no more memory, %d bytes (%s) are needed for the NPU's heap and buffers: %s",
+			err, needed, mebibytes(needed), raiseMemlock)
 	}
 	return err
 }
@@ -46,14 +49,13 @@ func checkMemlock(limit, buffers int64) error {
 	if limit == noLimit {
 		return nil
 	}
-	needed := int64(heapBytes)
-	if buffers > math.MaxInt64-needed {
-		needed = math.MaxInt64
-	} else {
-		needed += max(buffers, 0)
+	if needed := lockedBytes(buffers); limit < needed {
+		return &MemlockError{Limit: limit, Needed: needed}
 	}
-	if limit >= needed {
-		return nil
-	}
-	return &MemlockError{Limit: limit, Needed: needed}
+	return nil
+}
+
+// lockedBytes is how much is locked with so many bytes of buffers.
+func lockedBytes(buffers int64) int64 {
+	return heapBytes + min(max(buffers, 0), math.MaxInt64-heapBytes)
 }

@@ -36,8 +36,10 @@ func TestMemlockLimit(t *testing.T) {
 	if limit != int64(small.Cur) {
 		t.Errorf("may lock %d bytes, want %d", limit, small.Cur)
 	}
-	var memlock *MemlockError
-	if _, err := open(newFake(t), limit, Options{NeedBytes: 1}); !errors.As(err, &memlock) {
-		t.Errorf("%v", err)
-	}
+	onEach(t, conditions{}, func(t *testing.T, r *rig) {
+		var memlock *MemlockError
+		if _, err := open(r, limit, Options{NeedBytes: 1}); !errors.As(err, &memlock) || r.total("device") != 0 {
+			t.Errorf("%v", err)
+		}
+	})
 }

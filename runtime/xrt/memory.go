@@ -3,6 +3,7 @@ package xrt
 import (
 	"fmt"
 	"math"
+	"os"
 	"sync"
 
 	"npuw/runtime/device"
@@ -18,8 +19,9 @@ type memory struct {
 	native bo
 	host   []byte
 	group  int32
-	mapped bool // pages of a file: not to be written
-	gate   gate // for what runs and calls use at the moment
+	locked int64       // bytes of it that count as locked
+	mapped bool        // pages of a file: not to be written
+	gate   device.Gate // for what runs and calls use at the moment
 
 	mu     sync.Mutex
 	parts  map[span]bo
@@ -69,7 +71,7 @@ func (m *memory) sync(toDevice bool, s span) error {
 // close waits for what uses the memory and frees it, unless a run that was given up holds it: then that frees it when it ends.
 // It reports whether nothing holds it.
 func (m *memory) close() bool {
-	m.gate.close()
+	m.gate.Close()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.closed = true
@@ -102,6 +104,7 @@ func (m *memory) freeUnused() {
 		p.close()
 	}
 	m.native.close()
+	m.owner.locked.Add(-m.locked)
 	m.parts, m.host = nil, nil
 }
 
@@ -110,9 +113,14 @@ func (d *Device) newMemory(bytes int64, kind memoryKind, group int32) (*memory, 
 	if bytes < 0 || bytes > min(maxBuffer, math.MaxInt) {
 		return nil, fmt.Errorf("xrt: cannot allocate a buffer of %d bytes; allowed are 0 to %d", bytes, int64(maxBuffer))
 	}
+	locked := int64(0) // in the heap nothing is locked but the heap itself
+	if kind == hostMemory {
+		pageBytes := int64(os.Getpagesize())
+		locked = (bytes + pageBytes - 1) / pageBytes * pageBytes
+	}
 	native, err := d.npu.allocate(max(bytes, partAlign), kind, group)
 	if err != nil {
-		return nil, d.check(memoryError(err))
+		return nil, d.check(memoryError(err, d.locked.Load()+locked))
 	}
 	host, err := native.host()
 	if err == nil && int64(len(host)) < bytes {
@@ -122,5 +130,6 @@ func (d *Device) newMemory(bytes int64, kind memoryKind, group int32) (*memory, 
 		native.close()
 		return nil, d.check(err)
 	}
-	return &memory{owner: d, native: native, host: host[:bytes:bytes], group: group}, nil
+	d.locked.Add(locked)
+	return &memory{owner: d, native: native, host: host[:bytes:bytes], group: group, locked: locked}, nil
 }

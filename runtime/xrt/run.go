@@ -86,16 +86,16 @@ func (j *job) at() *Kernel { return j.steps[min(j.failed, len(j.steps)-1)].kerne
 // leave ends the use of kernels and buffers.
 func (j *job) leave() {
 	for _, m := range j.held {
-		m.gate.leave()
+		m.gate.Leave()
 	}
 	for _, s := range j.steps {
-		s.kernel.gate.leave()
+		s.kernel.gate.Leave()
 	}
 }
 
 // add checks a call against contract and xclbin, and makes it a step.
 func (j *job) add(k *Kernel, args device.Arguments) error {
-	if !k.gate.enter() {
+	if !k.gate.Enter() {
 		return device.ErrClosed
 	}
 	s := &step{kernel: k, scalars: slices.Clone(k.signature.numbers)}
@@ -125,7 +125,7 @@ func (j *job) add(k *Kernel, args device.Arguments) error {
 		}
 	}
 	if k.instructions != nil {
-		if !k.instructions.gate.enter() {
+		if !k.instructions.gate.Enter() {
 			return device.ErrClosed
 		}
 		j.held = append(j.held, k.instructions)

@@ -3,7 +3,6 @@ package xrt
 import (
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 
 	"npuw/artifact/kernel"
@@ -110,13 +109,12 @@ func checkBuffer(name string, m *xclbin.Argument) error {
 	return nil
 }
 
-// supply finds out what an argument gets that the contract does not have: the opcode, or the instructions and their number of words.
-// Further buffers are spare ones, which designs of mlir-aie declare five of whether they use them or not.
+// supply finds out what an argument gets that the contract does not have: the opcode, or the number of instruction words. Buffers other
+// than the instructions are spare ones, which designs of mlir-aie declare five of whether they use them or not.
 func (s *signature) supply(m *xclbin.Argument, instructions int) error {
 	switch {
-	case m.Buffer() && m.Name == "instr" && s.instructions < 0:
-		s.instructions, s.group = m.Index, m.MemoryGroup
-		return checkBuffer("instr", m)
+	case m.Buffer() && m.Name == "instr":
+		return mismatch("the xclbin's kernel reads instructions, argument %d, for which the contract has no argument", m.Index)
 	case m.Buffer():
 		return nil
 	case m.Size != 4 && m.Size != 8:
@@ -179,10 +177,7 @@ func (s *signature) compare(k hwKernel) error {
 			return err
 		}
 	}
-	if s.instructions < 0 || slices.ContainsFunc(s.arguments, func(a argument) bool { return int(a.Index) == s.instructions }) {
-		return nil
-	}
-	return compareGroup(k, "instr", uint32(s.instructions), s.group)
+	return nil
 }
 
 func compareGroup(k hwKernel, name string, index uint32, want int32) error {

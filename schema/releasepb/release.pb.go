@@ -42,22 +42,25 @@ const (
 	ElementFormat_BFP16 ElementFormat = 10
 	// Powers of two, for scales.
 	ElementFormat_E8M0 ElementFormat = 11
+	// Sums of products of integers: the result of a tile, never an operand.
+	ElementFormat_I32 ElementFormat = 100
 )
 
 // Enum value maps for ElementFormat.
 var (
 	ElementFormat_name = map[int32]string{
-		0:  "NONE",
-		1:  "F32",
-		2:  "F16",
-		3:  "BF16",
-		5:  "I8",
-		6:  "U8",
-		7:  "I4",
-		8:  "U4",
-		9:  "NF4",
-		10: "BFP16",
-		11: "E8M0",
+		0:   "NONE",
+		1:   "F32",
+		2:   "F16",
+		3:   "BF16",
+		5:   "I8",
+		6:   "U8",
+		7:   "I4",
+		8:   "U4",
+		9:   "NF4",
+		10:  "BFP16",
+		11:  "E8M0",
+		100: "I32",
 	}
 	ElementFormat_value = map[string]int32{
 		"NONE":  0,
@@ -71,6 +74,7 @@ var (
 		"NF4":   9,
 		"BFP16": 10,
 		"E8M0":  11,
+		"I32":   100,
 	}
 )
 
@@ -104,7 +108,9 @@ func (ElementFormat) EnumDescriptor() ([]byte, []int) {
 type Rounding int32
 
 const (
-	Rounding_FLOOR   Rounding = 0
+	// Towards minus infinity, as the hardware does.
+	Rounding_FLOOR Rounding = 0
+	// To nearest, ties to even: closer than the hardware's own conversion.
 	Rounding_NEAREST Rounding = 1
 )
 
@@ -217,7 +223,7 @@ type Recipe struct {
 	// The page size of the artifact in bytes: 4096, 16384 or 65536. Left out: 4096.
 	PageBytes uint64 `protobuf:"varint,3,opt,name=page_bytes,json=pageBytes,proto3" json:"page_bytes,omitempty"`
 	// Rules. Every parameter of the model must be taken by a rule, all of it, and every pattern must match. What is taken twice must be
-	// so on purpose: in slices, or as what is folded into others.
+	// so on purpose: in slices that are equal, or as what is folded into others.
 	Operand []*Operand `protobuf:"bytes,4,rep,name=operand,proto3" json:"operand,omitempty"`
 	// The target that the operands are for, "npu1" or "npu2": tiles and micro tiles are checked against it. Left out: nothing is checked.
 	Target        string `protobuf:"bytes,5,opt,name=target,proto3" json:"target,omitempty"`
@@ -315,12 +321,13 @@ type Operand struct {
 	PadValue float64 `protobuf:"fixed64,9,opt,name=pad_value,json=padValue,proto3" json:"pad_value,omitempty"`
 	// Takes infinities and NaN in the source, which are an error otherwise. For F32, F16 and BF16.
 	KeepNonFinite bool `protobuf:"varint,10,opt,name=keep_non_finite,json=keepNonFinite,proto3" json:"keep_non_finite,omitempty"`
-	// Instead of `parameter`: the parts that the operand is made of, one behind the other along the axis `along`.
+	// Instead of `parameter`: the parts that the operand is made of, one behind the other along the axis `along`. Of parameters that
+	// have no such axis, each stands at one index of it.
 	Part  []*Part `protobuf:"bytes,11,rep,name=part,proto3" json:"part,omitempty"`
 	Along string  `protobuf:"bytes,12,opt,name=along,proto3" json:"along,omitempty"`
 	// One more index of this axis, behind all others, holds the biases of the parts; zeros where a part has none.
 	BiasRow string `protobuf:"bytes,13,opt,name=bias_row,json=biasRow,proto3" json:"bias_row,omitempty"`
-	// What is done to each parameter that `parameter` matches, as in a part.
+	// What is done to each parameter that `parameter` matches, as in a part. Repeated along `along`.
 	Scale  string   `protobuf:"bytes,14,opt,name=scale,proto3" json:"scale,omitempty"`
 	Slice  []*Slice `protobuf:"bytes,15,rep,name=slice,proto3" json:"slice,omitempty"`
 	Order  []*Order `protobuf:"bytes,16,rep,name=order,proto3" json:"order,omitempty"`
@@ -531,23 +538,28 @@ func (x *Operand) GetTile() *Tile {
 	return nil
 }
 
-// Part is what one or several parameters contribute to an operand.
+// Part is what a parameter contributes to an operand, and its bias.
 type Part struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A pattern. The first part's gives the words in braces their values; those of the others repeat them.
 	Parameter string `protobuf:"bytes,1,opt,name=parameter,proto3" json:"parameter,omitempty"`
-	// The bias for the operand's bias_row, which repeats the words of `parameter`.
+	// The bias for the operand's bias_row, which repeats the words of `parameter`. Slices and orders of axes that it has are its too.
 	Bias string `protobuf:"bytes,2,opt,name=bias,proto3" json:"bias,omitempty"`
 	// A factor of parameter and bias: a product of numbers and of sizes of the model, each with a power that is a multiple of 1/2, joined
-	// by * and /: "0.5", "head_dim^-0.5", "2*d_model^0.5". head_dim is d_model/heads.
+	// by * and /: "0.5", "head_dim^-0.5", "2*d_model^0.5/heads". head_dim is d_model/heads. It is computed in binary64, every step
+	// rounded: a power by multiplying 1 as often as its whole part says, then by the square root where there is a half, then, if it
+	// is negative, dividing 1 by that; factors from left to right; and a minus at the very beginning last.
 	Scale string `protobuf:"bytes,3,opt,name=scale,proto3" json:"scale,omitempty"`
 	// What is taken of the parameter, by its axes; all when left out.
 	Slice []*Slice `protobuf:"bytes,4,rep,name=slice,proto3" json:"slice,omitempty"`
 	// In which order it is taken.
 	Order []*Order `protobuf:"bytes,5,rep,name=order,proto3" json:"order,omitempty"`
 	// How many times it stands there, one behind the other along `along`; once when left out.
-	Repeat        uint32 `protobuf:"varint,6,opt,name=repeat,proto3" json:"repeat,omitempty"`
-	Fold          *Fold  `protobuf:"bytes,7,opt,name=fold,proto3" json:"fold,omitempty"`
+	Repeat uint32 `protobuf:"varint,6,opt,name=repeat,proto3" json:"repeat,omitempty"`
+	Fold   *Fold  `protobuf:"bytes,7,opt,name=fold,proto3" json:"fold,omitempty"`
+	// Instead of `parameter`, in a part other than the first: zeros, so many along `along` as this product says ("d_model"), for a bias
+	// that the model has not. With a fold of beta and weight, in a vector, what that adds to them.
+	Zeros         string `protobuf:"bytes,8,opt,name=zeros,proto3" json:"zeros,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -631,6 +643,13 @@ func (x *Part) GetFold() *Fold {
 	return nil
 }
 
+func (x *Part) GetZeros() string {
+	if x != nil {
+		return x.Zeros
+	}
+	return ""
+}
+
 // Slice is a part of an axis of a parameter: { axis: "N" begin: 0 end: 256 }.
 type Slice struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -693,7 +712,9 @@ func (x *Slice) GetEnd() uint64 {
 	return 0
 }
 
-// Order takes the indices of an axis of the parameter (of its slice) in another order: { axis: "N" index: 2 index: 0 index: 1 }, each once.
+// Order takes the indices of an axis of the parameter in another order: { axis: "N" index: [2, 0, 1] } puts index 2 first. Each stands
+// in it once; those of a slice count from its begin. Indices that follow each other at one distance make one placement, of which
+// an operand has at most 4096.
 type Order struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Axis          string                 `protobuf:"bytes,1,opt,name=axis,proto3" json:"axis,omitempty"`
@@ -750,11 +771,11 @@ func (x *Order) GetIndex() []uint64 {
 // Patterns repeat the words of the part's.
 type Fold struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Multiplies the part, a weight [N,K], along K.
+	// Multiplies the part, a weight with axis K, along K.
 	Gamma string `protobuf:"bytes,1,opt,name=gamma,proto3" json:"gamma,omitempty"`
-	// Adds to the part's bias, or where it has none to zeros, the sum over k of beta_k W[n,k].
+	// Adds to the part's bias in bias_row, or where it has none to zeros, the sum over k of beta_k W[n,k], W being the part [N,K].
 	Beta string `protobuf:"bytes,2,opt,name=beta,proto3" json:"beta,omitempty"`
-	// The weight W of that sum, when the part is a bias itself and not the weight.
+	// The weight W of that sum, when the part is a bias itself (or zeros) and not the weight.
 	Weight        string `protobuf:"bytes,3,opt,name=weight,proto3" json:"weight,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -814,7 +835,7 @@ func (x *Fold) GetWeight() string {
 // Scales says what shares a scale, and what there is beside it.
 type Scales struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// F32, F16, BF16, or E8M0 for powers of two.
+	// F32, F16, BF16, or E8M0 for powers of two. Left out: F32.
 	Format ElementFormat `protobuf:"varint,1,opt,name=format,proto3,enum=npuw.release.ElementFormat" json:"format,omitempty"`
 	// How many neighbours on an axis of the operand share a scale: { axis: "K" size: 32 }. Along an axis that is left out all do. One
 	// scale a column is { axis: "N" size: 1 }, one for the whole operand no group at all.
@@ -823,7 +844,7 @@ type Scales struct {
 	Zeros bool `protobuf:"varint,3,opt,name=zeros,proto3" json:"zeros,omitempty"`
 	// A minimum beside each scale: value = code * scale + minimum.
 	Minimums ElementFormat `protobuf:"varint,4,opt,name=minimums,proto3,enum=npuw.release.ElementFormat" json:"minimums,omitempty"`
-	// The order of the scales, zeros and minimums in memory, over groups; row-major when left out.
+	// The order of the scales, zeros and minimums in memory, over groups; row-major when left out. Axes with one group need no digit.
 	Layout        string `protobuf:"bytes,5,opt,name=layout,proto3" json:"layout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -946,10 +967,11 @@ func (x *Group) GetSize() uint64 {
 	return 0
 }
 
-// Record is what lies together: some codes, their scales, their zeros or minimums.
+// Record is what lies together: some codes, their scales, their zeros or minimums. Without records planes lie one behind the other,
+// each from a multiple of 64 bytes on.
 type Record struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Codes in a record: neighbours in the order of the layout.
+	// Codes in a record: neighbours in the order of the layout, whole groups.
 	Codes uint64 `protobuf:"varint,1,opt,name=codes,proto3" json:"codes,omitempty"`
 	// Records are zero-filled to a multiple of so many bytes; 1 when left out.
 	Align uint64 `protobuf:"varint,2,opt,name=align,proto3" json:"align,omitempty"`
@@ -1010,15 +1032,22 @@ func (x *Record) GetPlanes() []string {
 	return nil
 }
 
-// Tile is the part of a matrix product that a core works on at a time: { m: 64 k: 64 n: 32 a: BF16 c: F32 }.
+// Tile is the part of a matrix product that a core works on at a time: { m: 64 k: 64 n: 32 a: BF16 c: F32 }. The operand is B, with axes
+// K and N, whose padded sizes must be multiples of k and n.
 type Tile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	M     uint64                 `protobuf:"varint,1,opt,name=m,proto3" json:"m,omitempty"`
 	K     uint64                 `protobuf:"varint,2,opt,name=k,proto3" json:"k,omitempty"`
 	N     uint64                 `protobuf:"varint,3,opt,name=n,proto3" json:"n,omitempty"`
 	// Element formats of A and of the result.
-	A             ElementFormat `protobuf:"varint,4,opt,name=a,proto3,enum=npuw.release.ElementFormat" json:"a,omitempty"`
-	C             ElementFormat `protobuf:"varint,5,opt,name=c,proto3,enum=npuw.release.ElementFormat" json:"c,omitempty"`
+	A ElementFormat `protobuf:"varint,4,opt,name=a,proto3,enum=npuw.release.ElementFormat" json:"a,omitempty"`
+	C ElementFormat `protobuf:"varint,5,opt,name=c,proto3,enum=npuw.release.ElementFormat" json:"c,omitempty"`
+	// The element format in which B is multiplied, where the kernel makes it of codes first; the operand's when left out.
+	B ElementFormat `protobuf:"varint,6,opt,name=b,proto3,enum=npuw.release.ElementFormat" json:"b,omitempty"`
+	// The micro tile, r of m by s of k by t of n; the one that kernels of the target use for these formats when left out.
+	R             uint32 `protobuf:"varint,7,opt,name=r,proto3" json:"r,omitempty"`
+	S             uint32 `protobuf:"varint,8,opt,name=s,proto3" json:"s,omitempty"`
+	T             uint32 `protobuf:"varint,9,opt,name=t,proto3" json:"t,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1088,6 +1117,34 @@ func (x *Tile) GetC() ElementFormat {
 	return ElementFormat_NONE
 }
 
+func (x *Tile) GetB() ElementFormat {
+	if x != nil {
+		return x.B
+	}
+	return ElementFormat_NONE
+}
+
+func (x *Tile) GetR() uint32 {
+	if x != nil {
+		return x.R
+	}
+	return 0
+}
+
+func (x *Tile) GetS() uint32 {
+	if x != nil {
+		return x.S
+	}
+	return 0
+}
+
+func (x *Tile) GetT() uint32 {
+	if x != nil {
+		return x.T
+	}
+	return 0
+}
+
 // Merge makes one axis of the operand of axes of the parameter: { axis: "K" of: "CX" } is K = C * X, C outermost.
 type Merge struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1141,11 +1198,13 @@ func (x *Merge) GetOf() string {
 	return ""
 }
 
-// Pad rounds the size of an axis up to a multiple.
+// Pad gives an axis a larger size: the next multiple, or one that is stated.
 type Pad struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Axis          string                 `protobuf:"bytes,1,opt,name=axis,proto3" json:"axis,omitempty"`
-	Multiple      uint64                 `protobuf:"varint,2,opt,name=multiple,proto3" json:"multiple,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Axis     string                 `protobuf:"bytes,1,opt,name=axis,proto3" json:"axis,omitempty"`
+	Multiple uint64                 `protobuf:"varint,2,opt,name=multiple,proto3" json:"multiple,omitempty"`
+	// The size itself, instead of a multiple.
+	To            uint64 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1190,6 +1249,13 @@ func (x *Pad) GetAxis() string {
 func (x *Pad) GetMultiple() uint64 {
 	if x != nil {
 		return x.Multiple
+	}
+	return 0
+}
+
+func (x *Pad) GetTo() uint64 {
+	if x != nil {
+		return x.To
 	}
 	return 0
 }
@@ -1543,7 +1609,11 @@ type Argument struct {
 	// The memory group it lies in; when left out that of the xclbin, or any without one.
 	MemoryGroup *uint32 `protobuf:"varint,7,opt,name=memory_group,json=memoryGroup,proto3,oneof" json:"memory_group,omitempty"`
 	// For a WEIGHT: patterns over the names of operands. Every operand that one matches is bound to this argument, and must fit it.
-	Operand       []string `protobuf:"bytes,8,rep,name=operand,proto3" json:"operand,omitempty"`
+	Operand []string `protobuf:"bytes,8,rep,name=operand,proto3" json:"operand,omitempty"`
+	// For a WEIGHT in codes: how they become values and where scales lie, as in a recipe.
+	Scales        *Scales `protobuf:"bytes,9,opt,name=scales,proto3" json:"scales,omitempty"`
+	Record        *Record `protobuf:"bytes,10,opt,name=record,proto3" json:"record,omitempty"`
+	HighHalfFirst bool    `protobuf:"varint,11,opt,name=high_half_first,json=highHalfFirst,proto3" json:"high_half_first,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1634,6 +1704,27 @@ func (x *Argument) GetOperand() []string {
 	return nil
 }
 
+func (x *Argument) GetScales() *Scales {
+	if x != nil {
+		return x.Scales
+	}
+	return nil
+}
+
+func (x *Argument) GetRecord() *Record {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
+func (x *Argument) GetHighHalfFirst() bool {
+	if x != nil {
+		return x.HighHalfFirst
+	}
+	return false
+}
+
 var File_npuw_schema_release_proto protoreflect.FileDescriptor
 
 const file_npuw_schema_release_proto_rawDesc = "" +
@@ -1670,7 +1761,7 @@ const file_npuw_schema_release_proto_rawDesc = "" +
 	"\x06record\x18\x14 \x01(\v2\x14.npuw.release.RecordR\x06record\x12&\n" +
 	"\x0fhigh_half_first\x18\x15 \x01(\bR\rhighHalfFirst\x122\n" +
 	"\brounding\x18\x16 \x01(\x0e2\x16.npuw.release.RoundingR\brounding\x12&\n" +
-	"\x04tile\x18\x17 \x01(\v2\x12.npuw.release.TileR\x04tile\"\xe4\x01\n" +
+	"\x04tile\x18\x17 \x01(\v2\x12.npuw.release.TileR\x04tile\"\xfa\x01\n" +
 	"\x04Part\x12\x1c\n" +
 	"\tparameter\x18\x01 \x01(\tR\tparameter\x12\x12\n" +
 	"\x04bias\x18\x02 \x01(\tR\x04bias\x12\x14\n" +
@@ -1678,7 +1769,8 @@ const file_npuw_schema_release_proto_rawDesc = "" +
 	"\x05slice\x18\x04 \x03(\v2\x13.npuw.release.SliceR\x05slice\x12)\n" +
 	"\x05order\x18\x05 \x03(\v2\x13.npuw.release.OrderR\x05order\x12\x16\n" +
 	"\x06repeat\x18\x06 \x01(\rR\x06repeat\x12&\n" +
-	"\x04fold\x18\a \x01(\v2\x12.npuw.release.FoldR\x04fold\"C\n" +
+	"\x04fold\x18\a \x01(\v2\x12.npuw.release.FoldR\x04fold\x12\x14\n" +
+	"\x05zeros\x18\b \x01(\tR\x05zeros\"C\n" +
 	"\x05Slice\x12\x12\n" +
 	"\x04axis\x18\x01 \x01(\tR\x04axis\x12\x14\n" +
 	"\x05begin\x18\x02 \x01(\x04R\x05begin\x12\x10\n" +
@@ -1702,19 +1794,24 @@ const file_npuw_schema_release_proto_rawDesc = "" +
 	"\x06Record\x12\x14\n" +
 	"\x05codes\x18\x01 \x01(\x04R\x05codes\x12\x14\n" +
 	"\x05align\x18\x02 \x01(\x04R\x05align\x12\x16\n" +
-	"\x06planes\x18\x03 \x03(\tR\x06planes\"\x86\x01\n" +
+	"\x06planes\x18\x03 \x03(\tR\x06planes\"\xdb\x01\n" +
 	"\x04Tile\x12\f\n" +
 	"\x01m\x18\x01 \x01(\x04R\x01m\x12\f\n" +
 	"\x01k\x18\x02 \x01(\x04R\x01k\x12\f\n" +
 	"\x01n\x18\x03 \x01(\x04R\x01n\x12)\n" +
 	"\x01a\x18\x04 \x01(\x0e2\x1b.npuw.release.ElementFormatR\x01a\x12)\n" +
-	"\x01c\x18\x05 \x01(\x0e2\x1b.npuw.release.ElementFormatR\x01c\"+\n" +
+	"\x01c\x18\x05 \x01(\x0e2\x1b.npuw.release.ElementFormatR\x01c\x12)\n" +
+	"\x01b\x18\x06 \x01(\x0e2\x1b.npuw.release.ElementFormatR\x01b\x12\f\n" +
+	"\x01r\x18\a \x01(\rR\x01r\x12\f\n" +
+	"\x01s\x18\b \x01(\rR\x01s\x12\f\n" +
+	"\x01t\x18\t \x01(\rR\x01t\"+\n" +
 	"\x05Merge\x12\x12\n" +
 	"\x04axis\x18\x01 \x01(\tR\x04axis\x12\x0e\n" +
-	"\x02of\x18\x02 \x01(\tR\x02of\"5\n" +
+	"\x02of\x18\x02 \x01(\tR\x02of\"E\n" +
 	"\x03Pad\x12\x12\n" +
 	"\x04axis\x18\x01 \x01(\tR\x04axis\x12\x1a\n" +
-	"\bmultiple\x18\x02 \x01(\x04R\bmultiple\"=\n" +
+	"\bmultiple\x18\x02 \x01(\x04R\bmultiple\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\x04R\x02to\"=\n" +
 	"\aRelease\x122\n" +
 	"\bartifact\x18\x01 \x03(\v2\x16.npuw.release.ArtifactR\bartifact\"l\n" +
 	"\bArtifact\x12\x16\n" +
@@ -1736,7 +1833,7 @@ const file_npuw_schema_release_proto_rawDesc = "" +
 	"\x04Size\x12\x12\n" +
 	"\x04axis\x18\x01 \x01(\tR\x04axis\x12\x16\n" +
 	"\x06extent\x18\x02 \x01(\x04R\x06extent\x12\x16\n" +
-	"\x06padded\x18\x03 \x01(\x04R\x06padded\"\x98\x02\n" +
+	"\x06padded\x18\x03 \x01(\x04R\x06padded\"\x9c\x03\n" +
 	"\bArgument\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\rR\x05index\x12.\n" +
@@ -1745,8 +1842,12 @@ const file_npuw_schema_release_proto_rawDesc = "" +
 	"\x04axes\x18\x05 \x01(\tR\x04axes\x12\x16\n" +
 	"\x06layout\x18\x06 \x01(\tR\x06layout\x12&\n" +
 	"\fmemory_group\x18\a \x01(\rH\x00R\vmemoryGroup\x88\x01\x01\x12\x18\n" +
-	"\aoperand\x18\b \x03(\tR\aoperandB\x0f\n" +
-	"\r_memory_group*s\n" +
+	"\aoperand\x18\b \x03(\tR\aoperand\x12,\n" +
+	"\x06scales\x18\t \x01(\v2\x14.npuw.release.ScalesR\x06scales\x12,\n" +
+	"\x06record\x18\n" +
+	" \x01(\v2\x14.npuw.release.RecordR\x06record\x12&\n" +
+	"\x0fhigh_half_first\x18\v \x01(\bR\rhighHalfFirstB\x0f\n" +
+	"\r_memory_group*|\n" +
 	"\rElementFormat\x12\b\n" +
 	"\x04NONE\x10\x00\x12\a\n" +
 	"\x03F32\x10\x01\x12\a\n" +
@@ -1759,7 +1860,8 @@ const file_npuw_schema_release_proto_rawDesc = "" +
 	"\x03NF4\x10\t\x12\t\n" +
 	"\x05BFP16\x10\n" +
 	"\x12\b\n" +
-	"\x04E8M0\x10\v*\"\n" +
+	"\x04E8M0\x10\v\x12\a\n" +
+	"\x03I32\x10d*\"\n" +
 	"\bRounding\x12\t\n" +
 	"\x05FLOOR\x10\x00\x12\v\n" +
 	"\aNEAREST\x10\x01*c\n" +
@@ -1833,17 +1935,20 @@ var file_npuw_schema_release_proto_depIdxs = []int32{
 	0,  // 17: npuw.release.Scales.minimums:type_name -> npuw.release.ElementFormat
 	0,  // 18: npuw.release.Tile.a:type_name -> npuw.release.ElementFormat
 	0,  // 19: npuw.release.Tile.c:type_name -> npuw.release.ElementFormat
-	16, // 20: npuw.release.Release.artifact:type_name -> npuw.release.Artifact
-	18, // 21: npuw.release.Kernels.contract:type_name -> npuw.release.Contract
-	19, // 22: npuw.release.Contract.shape:type_name -> npuw.release.Size
-	20, // 23: npuw.release.Contract.argument:type_name -> npuw.release.Argument
-	2,  // 24: npuw.release.Argument.role:type_name -> npuw.release.ArgumentRole
-	0,  // 25: npuw.release.Argument.format:type_name -> npuw.release.ElementFormat
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	0,  // 20: npuw.release.Tile.b:type_name -> npuw.release.ElementFormat
+	16, // 21: npuw.release.Release.artifact:type_name -> npuw.release.Artifact
+	18, // 22: npuw.release.Kernels.contract:type_name -> npuw.release.Contract
+	19, // 23: npuw.release.Contract.shape:type_name -> npuw.release.Size
+	20, // 24: npuw.release.Contract.argument:type_name -> npuw.release.Argument
+	2,  // 25: npuw.release.Argument.role:type_name -> npuw.release.ArgumentRole
+	0,  // 26: npuw.release.Argument.format:type_name -> npuw.release.ElementFormat
+	9,  // 27: npuw.release.Argument.scales:type_name -> npuw.release.Scales
+	11, // 28: npuw.release.Argument.record:type_name -> npuw.release.Record
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_npuw_schema_release_proto_init() }

@@ -53,7 +53,7 @@ func TestScripts(t *testing.T) {
 			return err == nil || !strings.Contains(err.Error(), "built without XRT"), nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"status": status, "damage": damage, "cut": cut, "size": size, "holds": holds, "keys": keys, "unknown": unknown, "lose": lose,
+			"status": status, "damage": damage, "cut": cut, "size": size, "holds": holds, "keys": keys, "unknown": unknown, "lose": lose, "recode": recode,
 		},
 	})
 }

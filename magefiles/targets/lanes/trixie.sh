@@ -1,11 +1,10 @@
 #!/bin/sh
 # Makes a Debian trixie folder with a C++ compiler and the XRT for NPUs of trixie-backports, unless it is there. Needs root and
 # debootstrap; takes about a minute and 620 MB.
-# Usage: unshare --mount --propagation private sh trixie.sh FOLDER XRT_VERSION RECIPE
-# RECIPE names this way of making it: a folder made in another way is made anew. FOLDER appears when it is complete; a run that is
-# killed leaves FOLDER.partial, which the next one removes.
+# Usage: unshare --mount --propagation private sh trixie.sh FOLDER XRT_VERSION
+# FOLDER appears when it is complete; a run that is killed leaves FOLDER.partial, which the next one removes.
 set -eu
-folder=$1 version=$2 recipe=$3
+folder=$1 version=$2
 partial=$folder.partial
 mirror=http://deb.debian.org/debian
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
@@ -13,9 +12,9 @@ export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 mkdir -p "$(dirname "$folder")"
 exec 9>"$folder.lock" # one at a time
 flock 9
-[ "$(cat "$folder/etc/npuw-recipe" 2>/dev/null)" != "$recipe" ] || exit 0
+[ ! -e "$folder" ] || exit 0
 
-rm -rf --one-file-system "$partial" "$folder"
+rm -rf --one-file-system "$partial"
 debootstrap --variant=minbase trixie "$partial" "$mirror"
 
 echo "deb $mirror trixie-backports main" >"$partial/etc/apt/sources.list.d/backports.list"
@@ -31,7 +30,6 @@ Pin-Priority: -1
 END
 chroot "$partial" apt-get update -qq
 chroot "$partial" apt-get install -qq -y --no-install-recommends \
-	g++ pkg-config uuid-dev libdrm-dev libxrt-dev libxrt-npu2 libxrt-utils-npu
+	g++ pkg-config uuid-dev libdrm-dev libxrt-dev libxrt-npu2 libxrt-utils-npu python3
 chroot "$partial" apt-get clean
-echo "$recipe" >"$partial/etc/npuw-recipe"
 mv "$partial" "$folder"

@@ -19,13 +19,17 @@ import (
 )
 
 const (
-	leastXRT  = "2.21" // what the tests need
-	trixieXRT = "2.25" // what the prepared folder holds
-	// xrtPackages are the packages of the backend, xrtCommand is the command that uses it; its tests that need XRT begin with TestXRT.
-	xrtPackages = "./runtime/xrt/..."
-	xrtCommand  = "./artifact/cmd/npuw"
+	leastXRT    = "2.21" // what the tests need
+	trixieXRT   = "2.25" // what the prepared folder holds
 	softwareNPU = "runtime/xrt/swnpu"
 	toolsFile   = "-modfile=magefiles/tools.mod"
+)
+
+// Packages with tests that need XRT: the backend, encoders end to end, and the command, where the names of such tests begin with TestXRT.
+const (
+	xrtBackend  = "./runtime/xrt/..."
+	xrtEncoders = "./pipeline/internal/npu"
+	xrtCommand  = "./artifact/cmd/npuw"
 )
 
 //go:embed trixie.sh
@@ -35,8 +39,8 @@ var trixieScript string
 var enterScript string
 
 // Xrt tests the XRT backend: the real XRT, on the software NPU. It uses XRT 2.21 or later if that is installed, else a Debian folder
-// in the user's cache, which it makes at first; that needs root. -run=REGEXP picks tests (default all).
-func (Test) Xrt(ctx context.Context, run *string) error {
+// in the user's cache, which it makes at first; that needs root. -run=REGEXP picks tests (default all), -race looks for data races.
+func (Test) Xrt(ctx context.Context, run *string, race *bool) error {
 	l, err := openXRT(ctx)
 	if err != nil {
 		return err
@@ -45,18 +49,23 @@ func (Test) Xrt(ctx context.Context, run *string) error {
 	if run != nil {
 		pattern, commandPattern = *run, *run
 	}
-	npu := filepath.Join(l.scratch, "swnpu")
-	test := func(pattern, packages string) []string {
-		return []string{
-			"go", "test", "-tags=xrt", "-count=1", "-run=" + pattern,
-			"-exec=env LD_PRELOAD=" + filepath.Join(npu, "libswnpu.so"), packages,
-		}
+	npu, err := os.MkdirTemp(l.scratch, "swnpu-") // of this run: other checkouts have other software NPUs
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(npu)
+	test := func(pattern string, packages ...string) []string {
+		return append([]string{
+			"go", "test", "-tags=xrt", "-count=1", "-run=" + pattern, fmt.Sprintf("-race=%t", race != nil && *race),
+			"-exec=env LD_PRELOAD=" + filepath.Join(npu, "libswnpu.so"),
+		}, packages...)
 	}
 	for _, command := range [][]string{
+		{"sh", "-c", `echo "== the real XRT $(pkg-config --modversion xrt) on the software NPU: no result here is one of hardware"`},
 		{"sh", softwareNPU + "/build.sh", npu},
-		{"go", "vet", "-tags=xrt", xrtPackages, xrtCommand},
-		{"go", "tool", toolsFile, "staticcheck", "-tags=xrt", xrtPackages, xrtCommand},
-		test(pattern, xrtPackages),
+		{"go", "vet", "-tags=xrt", xrtBackend, xrtEncoders, xrtCommand},
+		{"go", "tool", toolsFile, "staticcheck", "-tags=xrt", xrtBackend, xrtEncoders, xrtCommand},
+		test(pattern, xrtBackend, xrtEncoders),
 		test(commandPattern, xrtCommand),
 	} {
 		if err := l.command(ctx, command...); err != nil {
@@ -97,9 +106,10 @@ func openXRT(ctx context.Context) (*xrtLane, error) {
 	if err := canPrepare(); err != nil {
 		return nil, err
 	}
-	folder := filepath.Join(cache, "npuw", "trixie-xrt-"+trixieXRT)
-	recipe := fmt.Sprintf("%x", sha256.Sum256([]byte(trixieScript)))
-	if err := quietly(ctx, privateMounts(trixieScript, folder, trixieXRT, recipe)); err != nil {
+	// A checkout whose script differs has a folder of its own: another one may be at work in this.
+	recipe := sha256.Sum256([]byte(trixieScript))
+	folder := filepath.Join(cache, "npuw", fmt.Sprintf("trixie-xrt-%s-%x", trixieXRT, recipe[:4]))
+	if err := quietly(ctx, privateMounts(trixieScript, folder, trixieXRT)); err != nil {
 		return nil, fmt.Errorf("test:xrt cannot prepare %s: %w", folder, err)
 	}
 	// Inside, no module can be fetched.
@@ -108,8 +118,20 @@ func openXRT(ctx context.Context) (*xrtLane, error) {
 			return nil, fmt.Errorf("go mod download %s: %w", file, err)
 		}
 	}
-	l.enter = append(privateMounts(enterScript, folder, l.scratch, env.GOROOT, env.GOMODCACHE, l.root), "--")
+	shown := append([]string{folder, l.scratch, env.GOROOT, env.GOMODCACHE, l.root}, modelFolders(l.root)...)
+	l.enter = append(privateMounts(enterScript, shown...), "--")
 	return l, nil
+}
+
+// modelFolders are the folders in which tests find models that are not the project's own: see whisperonnx.BaseModel.
+func modelFolders(root string) []string {
+	var folders []string
+	for _, path := range []string{filepath.Join(filepath.Dir(root), "shared", "fixtures"), filepath.Dir(os.Getenv("NPUW_BASE_MODEL"))} {
+		if info, err := os.Stat(path); err == nil && info.IsDir() && filepath.IsAbs(path) {
+			folders = append(folders, path)
+		}
+	}
+	return folders
 }
 
 // canPrepare says what is missing to make a folder with XRT.

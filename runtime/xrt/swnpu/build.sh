@@ -7,18 +7,24 @@ folder=$1
 shift
 src=$(dirname "$0")/src
 
-npu=$folder/sys/devices/pci0000:00/0000:c5:00.1
-mkdir -p "$npu/accel/accel0" "$folder/sys/bus/pci/devices" "$folder/sys/bus/pci/drivers/amdxdna" "$folder/sys/module/amdxdna" "$folder/dev/accel"
-ln -sfn ../../../devices/pci0000:00/0000:c5:00.1 "$folder/sys/bus/pci/devices/0000:c5:00.1"
-ln -sfn ../../../../devices/pci0000:00/0000:c5:00.1 "$folder/sys/bus/pci/drivers/amdxdna/0000:c5:00.1"
-: >"$folder/dev/accel/accel0"
-echo 0 >"$npu/device_type"
-echo 'software NPU' >"$npu/vbnv"
-echo 0x1022 >"$npu/vendor"
-echo 0x1502 >"$npu/device"
-echo 0x00 >"$npu/revision"
-: >"$npu/resource"
-echo 'software-NPU,0' >"$folder/sys/module/amdxdna/version"
+show() { # TREE NUMBER ADDRESS: what XRT finds of an NPU
+	npu=$1/sys/devices/pci0000:00/$3
+	mkdir -p "$npu/accel/accel$2" "$1/sys/bus/pci/devices" "$1/sys/bus/pci/drivers/amdxdna" "$1/sys/module/amdxdna" "$1/dev/accel"
+	ln -sfn "../../../devices/pci0000:00/$3" "$1/sys/bus/pci/devices/$3"
+	ln -sfn "../../../../devices/pci0000:00/$3" "$1/sys/bus/pci/drivers/amdxdna/$3"
+	: >"$1/dev/accel/accel$2"
+	echo 0 >"$npu/device_type"
+	echo 'software NPU' >"$npu/vbnv"
+	echo 0x1022 >"$npu/vendor"
+	echo 0x1502 >"$npu/device"
+	echo 0x00 >"$npu/revision"
+	: >"$npu/resource"
+	echo 'software-NPU,0' >"$1/sys/module/amdxdna/version"
+}
+
+show "$folder/one" 0 0000:c5:00.1
+show "$folder/two" 0 0000:c5:00.1
+show "$folder/two" 1 0000:c6:00.1
 printf '[Debug]\nforce_driver_sync=true\n' >"$folder/xrt.ini"
 
 # Products are to be rounded before they are added, as the reference device does it. Fortified headers would define functions that

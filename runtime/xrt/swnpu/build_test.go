@@ -13,12 +13,11 @@ import (
 	"strings"
 	"testing"
 
-	"npuw/artifact/element"
 	"npuw/artifact/kernel"
-	"npuw/artifact/layout"
 	"npuw/artifact/xclbin/xclbintest"
 	"npuw/runtime/cpu"
 	"npuw/runtime/device"
+	"npuw/runtime/xrt/gemmtest"
 	"npuw/runtime/xrt/teststream"
 	"npuw/schema/pyreader"
 )
@@ -114,6 +113,9 @@ func newProblem(t *testing.T, r *rand.Rand, c *kernel.Contract) *problem {
 	var inputs []string
 	for i := range c.Arguments {
 		a := &c.Arguments[i]
+		if a.Role == kernel.Instructions {
+			continue
+		}
 		b, err := reference.Allocate(int64(a.Bytes), kernel.NoGroup)
 		if err != nil {
 			t.Fatal(err)
@@ -126,7 +128,7 @@ func newProblem(t *testing.T, r *rand.Rand, c *kernel.Contract) *problem {
 		if err != nil {
 			t.Fatal(err)
 		}
-		copy(host, randomElements(r, a))
+		copy(host, gemmtest.Elements(r, a))
 		inputs = append(inputs, p.file(t, a.Name, append(bytes.Clone(host), make([]byte, -len(host)&(page-1))...)))
 	}
 	k, err := reference.Open(c)
@@ -187,31 +189,4 @@ func (p *problem) drive(t *testing.T, library, mode string, options ...string) o
 	}
 	result, _ := os.ReadFile(p.files[2])
 	return outcome{printed: string(printed), log: string(text), result: result}
-}
-
-// matrix is a GEMM's argument, with padding where the layout asks for it.
-func matrix(t *testing.T, name string, index uint32, role kernel.ArgumentRole, f element.Format, notation string, axes ...layout.Axis) kernel.Argument {
-	t.Helper()
-	spec, err := layout.Parse(notation)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := spec.Resolve(axes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return kernel.Buffer(name, index, role, f, l)
-}
-
-// randomElements gives elements for an argument, in its padding too.
-func randomElements(r *rand.Rand, a *kernel.Argument) []byte {
-	values := make([]float32, a.Layout.Elements())
-	for i := range values {
-		values[i] = float32(r.NormFloat64() * 4)
-	}
-	data := make([]byte, a.Bytes)
-	if err := element.Encode(data, values, a.Format); err != nil {
-		panic(err)
-	}
-	return data
 }

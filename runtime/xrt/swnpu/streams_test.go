@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"npuw/runtime/xrt/gemmtest"
 	"npuw/runtime/xrt/teststream"
 )
 
@@ -41,7 +42,7 @@ func (s stream) set(at int, word uint32) stream {
 func TestDamagedStreams(t *testing.T) {
 	t.Parallel()
 	const count = 20000
-	data, err := teststream.Encode(gemm(t, 13, 40, 24))
+	data, err := teststream.Encode(gemmtest.Small.Contract(t, "gemm"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,8 +24,8 @@ var roles = map[string]uint32{"a": 0, "b": 1, "bias": 2, "c": 3}
 // formats are the numbers of element formats.
 var formats = map[element.Format]uint32{element.F32: 1, element.F16: 2, element.BF16: 3}
 
-// Encode gives the stream of a GEMM without an epilogue: little-endian 32-bit words. Arguments that are instructions are left out. The
-// software NPU executes it with the bits of the reference device.
+// Encode gives the stream of a GEMM without an epilogue: little-endian 32-bit words. What only the kernel's signature needs is left out:
+// instructions, and scalars, of which a GEMM has none. The software NPU executes it with the bits of the reference device.
 func Encode(c *kernel.Contract) ([]byte, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -41,10 +41,10 @@ func Encode(c *kernel.Contract) ([]byte, error) {
 	buffers := uint32(0)
 	for i := range c.Arguments {
 		a := &c.Arguments[i]
-		if a.Role == kernel.Instructions {
+		role, known := roles[a.Name]
+		if a.Role == kernel.Instructions || a.Kind == kernel.ScalarArgument && !known {
 			continue
 		}
-		role, known := roles[a.Name]
 		format := formats[a.Format]
 		if !known || format == 0 || a.Kind != kernel.BufferArgument {
 			return fail("argument %q in %v; buffers a, b, bias and c in f32, f16 or bf16 were expected", a.Name, a.Format)

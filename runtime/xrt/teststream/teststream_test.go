@@ -1,4 +1,4 @@
-package teststream
+package teststream_test
 
 import (
 	"encoding/binary"
@@ -9,36 +9,25 @@ import (
 	"npuw/artifact/element"
 	"npuw/artifact/kernel"
 	"npuw/artifact/layout"
+	"npuw/runtime/xrt/gemmtest"
+	"npuw/runtime/xrt/teststream"
 )
-
-// matrix is a layout by its notation.
-func matrix(t *testing.T, notation string, axes ...layout.Axis) layout.Layout {
-	t.Helper()
-	spec, err := layout.Parse(notation)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := spec.Resolve(axes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
-}
 
 func gemmContract(t *testing.T) *kernel.Contract {
 	t.Helper()
-	m, k, n := layout.Axis{Name: 'M', Extent: 5}, layout.Axis{Name: 'K', Extent: 16}, layout.Axis{Name: 'N', Extent: 8}
+	m, k, n := gemmtest.GEMM{M: 5, K: 16, N: 8}.Axes()
 	return &kernel.Contract{Name: "test", Operation: kernel.GEMM, Arguments: []kernel.Argument{
+		kernel.Scalar("opcode", 0),
 		{Name: "instructions", Index: 1, Role: kernel.Instructions, Bytes: 300},
-		kernel.Buffer("a", 3, kernel.Activation, element.BF16, matrix(t, "M* K* M4", m, k)),
-		kernel.Buffer("b", 4, kernel.Weight, element.F16, matrix(t, "N* K* K8 N4", k, n)),
-		kernel.Buffer("c", 5, kernel.Output, element.F32, matrix(t, "M* N*", m, n)),
+		kernel.Buffer("a", 3, kernel.Activation, element.BF16, gemmtest.Layout(t, "M* K* M4", m, k)),
+		kernel.Buffer("b", 4, kernel.Weight, element.F16, gemmtest.Layout(t, "N* K* K8 N4", k, n)),
+		kernel.Buffer("c", 5, kernel.Output, element.F32, gemmtest.Layout(t, "M* N*", m, n)),
 	}}
 }
 
 func TestEncode(t *testing.T) {
 	t.Parallel()
-	got, err := Encode(gemmContract(t))
+	got, err := teststream.Encode(gemmContract(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,15 +58,15 @@ func TestEncodeRefuses(t *testing.T) {
 	for name, edit := range map[string]func(*kernel.Contract){
 		"epilogue":      func(c *kernel.Contract) { c.Epilogue = kernel.GELUEpilogue },
 		"operation":     func(c *kernel.Contract) { c.Operation = kernel.Add },
-		"argument":      func(c *kernel.Contract) { c.Arguments[1].Name = "x" },
-		"scalar":        func(c *kernel.Contract) { c.Arguments[1] = kernel.Scalar("a", 3) },
-		"format":        func(c *kernel.Contract) { c.Arguments[1].Format = 99 },
-		"invalid":       func(c *kernel.Contract) { c.Arguments[1].Name = "b" },
+		"argument":      func(c *kernel.Contract) { c.Arguments[2].Name = "x" },
+		"scalar":        func(c *kernel.Contract) { c.Arguments[2] = kernel.Scalar("a", 3) },
+		"format":        func(c *kernel.Contract) { c.Arguments[2].Format = 99 },
+		"invalid":       func(c *kernel.Contract) { c.Arguments[2].Name = "b" },
 		"above 32 bits": func(c *kernel.Contract) { large(c) },
 	} {
 		c := gemmContract(t)
 		edit(c)
-		if _, err := Encode(c); err == nil {
+		if _, err := teststream.Encode(c); err == nil {
 			t.Errorf("%s: no error", name)
 		} else if name == "invalid" && !errors.Is(err, kernel.ErrContract) {
 			t.Errorf("%s: %v", name, err)
@@ -90,5 +79,5 @@ func large(c *kernel.Contract) {
 		Axes:   []layout.Axis{{Name: 'M', Extent: 1 << 33, Padded: 1 << 33}, {Name: 'K', Extent: 1, Padded: 1}},
 		Digits: []layout.Digit{{Axis: 0, Size: 1 << 33, Stride: 1}},
 	}
-	c.Arguments[1] = kernel.Buffer("a", 3, kernel.Activation, element.F32, l)
+	c.Arguments[2] = kernel.Buffer("a", 3, kernel.Activation, element.F32, l)
 }

@@ -1,5 +1,6 @@
 // One command: the packet in its buffer, the kernel's arguments in it, the instructions they name, and what those tell to compute.
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -127,6 +128,15 @@ static const char *find_operands(const struct run *run, const uint8_t *arguments
 	return NULL;
 }
 
+// log_arguments shows what XRT made of the kernel's arguments, byte by byte, in mode trace.
+static void log_arguments(const struct run *run, const uint8_t *arguments, size_t bytes) {
+	char text[2 * 160 + 1] = "";
+	for (size_t i = 0; i < bytes && 2 * i + 2 < sizeof text; i++) {
+		snprintf(text + 2 * i, 3, "%02x", arguments[i]);
+	}
+	log_line(run->device, "arguments: context=%" PRIu32 " sequence=%" PRIu64 " bytes=%zu %s", run->context->handle, run->job->sequence, bytes, text);
+}
+
 // run_kernel carries out a command that starts a kernel.
 static enum command_state run_kernel(const struct run *run) {
 	if (selected_kernel(run) >= run->context->kernels) {
@@ -136,6 +146,9 @@ static enum command_state run_kernel(const struct run *run) {
 	const uint8_t *arguments = kernel_arguments(run, &bytes);
 	if (arguments == NULL) {
 		return fail(run, "a packet of a wrong length");
+	}
+	if (run->device->modes.trace) {
+		log_arguments(run, arguments, bytes);
 	}
 	struct stream stream;
 	uint8_t *memory[ROLES] = {NULL};

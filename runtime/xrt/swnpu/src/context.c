@@ -19,12 +19,46 @@ static void free_job(struct device *device, struct job *job) {
 	free(job);
 }
 
-// take_job waits for the next job that does not hang, and for as long as the device takes. NULL when the context stops.
-static struct job *take_job(struct context *context) {
-	while (!context->stopping && (context->jobs == NULL || context->jobs->hangs || context->device->gone)) {
-		pthread_cond_wait(&changed, &lock);
+// held reports whether a job waits for the end of a file, which a test removes when it has seen what it wanted to see meanwhile.
+static bool held(const struct modes *modes, const struct job *job) {
+	return modes->hold[0] != 0 && (modes->hold_command == 0 || modes->hold_command == job->number) && access(modes->hold, F_OK) == 0;
+}
+
+// look_again waits for a change, or for long enough that a file can have come to its end.
+static void look_again(void) {
+	struct timespec until;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
 	}
-	return context->stopping ? NULL : context->jobs;
+	pthread_cond_timedwait(&changed, &lock, &until);
+}
+
+// take_job waits for the next job that neither hangs nor is held, and as long as the device is there. NULL when the context stops.
+static struct job *take_job(struct context *context) {
+	const struct device *device = context->device;
+	while (!context->stopping) {
+		struct job *job = context->jobs;
+		if (job == NULL || job->hangs || device->gone) {
+			pthread_cond_wait(&changed, &lock);
+		} else if (held(&device->modes, job)) {
+			look_again();
+		} else {
+			return job;
+		}
+	}
+	return NULL;
+}
+
+// carry_out gives the state in which a job ends.
+static enum command_state carry_out(struct context *context, struct job *job) {
+	const struct modes *modes = &context->device->modes;
+	if (modes->state != 0 && (modes->state_command == 0 || modes->state_command == job->number)) {
+		return modes->state;
+	}
+	return run_command(context, job);
 }
 
 // work is the thread of a context. Jobs that are left when it stops are aborted.
@@ -38,7 +72,7 @@ static void *work(void *argument) {
 		if (device->modes.latency > 0) {
 			usleep(device->modes.latency);
 		}
-		enum command_state state = run_command(context, job);
+		enum command_state state = carry_out(context, job);
 		pthread_mutex_lock(&lock);
 		device->errors += state == STATE_ERROR;
 		set_state(job->command, state);
@@ -164,10 +198,10 @@ int submit(struct device *device, struct args_exec_cmd *arguments) {
 	if (error != 0) {
 		return error;
 	}
-	uint64_t number = ++device->commands;
-	job->hangs = device->modes.hang || number == device->modes.hang_command;
+	job->number = ++device->commands;
+	job->hangs = device->modes.hang || job->number == device->modes.hang_command;
 	if (job->hangs) {
-		log_line(device, "command %" PRIu64 " hangs", number);
+		log_line(device, "command %" PRIu64 " hangs", job->number);
 	}
 	arguments->sequence = job->sequence = context->submitted++;
 	struct job **last = &context->jobs;

@@ -201,7 +201,8 @@ int device_ioctl(struct device *device, unsigned long request, void *arguments) 
 		log_line(device, "gone: the device is not there any more");
 		pthread_cond_broadcast(&changed);
 	}
-	int error = device->gone ? ENODEV : injected_failure(&device->modes, nr);
+	bool user_pointer = nr == NR_CREATE_BO && ((const struct args_create_bo *)arguments)->user_table != 0;
+	int error = device->gone ? ENODEV : injected_failure(&device->modes, nr, user_pointer);
 	if (error != 0) {
 		log_line(device, "injected: ioctl %s errno=%d", ioctl_name(nr), error);
 	} else {

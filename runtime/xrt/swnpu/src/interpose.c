@@ -28,14 +28,16 @@ ssize_t __readlink_chk(const char *path, char *target, size_t bytes, size_t room
 
 #include "swnpu.h"
 
-#define DEVICE_PATH "/dev/accel/accel0"
+static const char *const device_paths[MAX_NPUS] = {"/dev/accel/accel0", "/dev/accel/accel1"};
 
 // What is taken from the folder of this library.
 static const char *const taken_over[] = {
 	"/dev/accel",
 	"/sys/bus/pci/devices/0000:c5:00.1",
+	"/sys/bus/pci/devices/0000:c6:00.1",
 	"/sys/bus/pci/drivers/amdxdna",
 	"/sys/devices/pci0000:00/0000:c5:00.1",
+	"/sys/devices/pci0000:00/0000:c6:00.1",
 	"/sys/module/amdxdna",
 };
 
@@ -73,6 +75,13 @@ static bool is_ours(const char *path) {
 	return false;
 }
 
+// tree is the part of the folder that shows as many NPUs as there are to be.
+static const char *tree(void) {
+	struct modes modes;
+	read_modes(&modes, getenv("SWNPU_MODE"));
+	return modes.absent ? "/none" : modes.npus == 2 ? "/two" : "/one";
+}
+
 // located gives the path under which a file is found: another in buffer, or the same. Nobody writes to what is ours.
 static const char *located(const char *path, char buffer[PATH_MAX]) {
 	if (path == NULL) {
@@ -86,15 +95,13 @@ static const char *located(const char *path, char buffer[PATH_MAX]) {
 		// settings make it ask the driver.
 		length = snprintf(buffer, PATH_MAX, "%s/xrt.ini", folder);
 	} else if (is_ours(path)) {
-		struct modes modes;
-		read_modes(&modes, getenv("SWNPU_MODE"));
-		length = snprintf(buffer, PATH_MAX, "%s%s%s", folder, modes.absent ? "/absent" : "", path);
+		length = snprintf(buffer, PATH_MAX, "%s%s%s", folder, tree(), path);
 	}
 	return length > 0 && length < PATH_MAX ? buffer : path;
 }
 
 static bool is_device(const char *path) {
-	return path != NULL && strcmp(path, DEVICE_PATH) == 0;
+	return path != NULL && (strcmp(path, device_paths[0]) == 0 || strcmp(path, device_paths[1]) == 0);
 }
 
 // CREATION_MODE is the third argument of open, which is there only where a file may be created.
@@ -186,8 +193,8 @@ char *realpath(const char *restrict path, char *restrict resolved) {
 	char buffer[PATH_MAX];
 	const char *at = located(path, buffer);
 	char *real = NEXT(realpath)(at, resolved);
-	size_t length = strlen(folder);
-	if (real != NULL && at != path && strncmp(real, folder, length) == 0) {
+	size_t length = strlen(folder) + strlen(tree());
+	if (real != NULL && at != path && strncmp(real, folder, strlen(folder)) == 0) {
 		memmove(real, real + length, strlen(real + length) + 1);
 	}
 	return real;

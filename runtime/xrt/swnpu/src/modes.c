@@ -21,6 +21,7 @@ static const struct {
 	{NR_GEM_CLOSE, "GEM_CLOSE"},
 	{NR_SYNCOBJ_DESTROY, "SYNCOBJ_DESTROY"},
 	{NR_SYNCOBJ_TIMELINE_WAIT, "SYNCOBJ_TIMELINE_WAIT"},
+	{USER_POINTER, "USERPTR"},
 	{ANY_IOCTL, "ANY"},
 };
 
@@ -76,6 +77,38 @@ static bool parse_failure(struct modes *modes, char *text) {
 	return known && failure->error != 0 && (call == NULL || (parse_number(call, &failure->call) && failure->call > 0));
 }
 
+// parse_command takes ":N", which names one command, off the end of text; 0 where it is not there: every command.
+static bool parse_command(char *text, uint64_t *command) {
+	char *number = strrchr(text, ':');
+	*command = 0;
+	if (number == NULL) {
+		return true;
+	}
+	*number++ = 0;
+	return parse_number(number, command) && *command > 0;
+}
+
+// parse_hold reads FILE[:N].
+static bool parse_hold(struct modes *modes, char *text) {
+	bool known = parse_command(text, &modes->hold_command);
+	size_t length = strlen(text);
+	if (!known || length == 0 || length >= sizeof modes->hold) {
+		return false;
+	}
+	memcpy(modes->hold, text, length + 1);
+	return true;
+}
+
+// parse_state reads STATE[:N].
+static bool parse_state(struct modes *modes, char *text) {
+	uint64_t state;
+	if (!parse_command(text, &modes->state_command) || !parse_number(text, &state) || state == 0 || state > STATE_MASK) {
+		return false;
+	}
+	modes->state = (unsigned)state;
+	return true;
+}
+
 // parse_mode reads one word.
 static bool parse_mode(struct modes *modes, char *name) {
 	const struct {
@@ -102,6 +135,12 @@ static bool parse_mode(struct modes *modes, char *name) {
 	if (strcmp(name, "fail") == 0) {
 		return parse_failure(modes, value);
 	}
+	if (strcmp(name, "hold") == 0) {
+		return parse_hold(modes, value);
+	}
+	if (strcmp(name, "state") == 0) {
+		return parse_state(modes, value);
+	}
 	uint64_t number;
 	if (!parse_number(value, &number)) {
 		return false;
@@ -116,6 +155,8 @@ static bool parse_mode(struct modes *modes, char *name) {
 		modes->latency = (unsigned)number;
 	} else if (strcmp(name, "contexts") == 0 && number <= MAX_CONTEXTS) {
 		modes->contexts = (unsigned)number;
+	} else if (strcmp(name, "npus") == 0 && number >= 1 && number <= MAX_NPUS) {
+		modes->npus = (unsigned)number;
 	} else {
 		return false;
 	}
@@ -124,7 +165,7 @@ static bool parse_mode(struct modes *modes, char *name) {
 
 bool read_modes(struct modes *modes, const char *text) {
 	char copy[1024], *rest;
-	*modes = (struct modes){.contexts = 6, .memlock = UINT64_MAX};
+	*modes = (struct modes){.contexts = 6, .npus = 1, .memlock = UINT64_MAX};
 	if (text == NULL) {
 		return true;
 	}
@@ -139,11 +180,11 @@ bool read_modes(struct modes *modes, const char *text) {
 	return known;
 }
 
-int injected_failure(struct modes *modes, unsigned nr) {
+int injected_failure(struct modes *modes, unsigned nr, bool user_pointer) {
 	int error = 0;
 	for (int i = 0; i < modes->failures; i++) {
 		struct failure *failure = &modes->failure[i];
-		if (failure->nr != nr && failure->nr != ANY_IOCTL) {
+		if (failure->nr != nr && failure->nr != ANY_IOCTL && !(failure->nr == USER_POINTER && user_pointer)) {
 			continue;
 		}
 		failure->calls++;

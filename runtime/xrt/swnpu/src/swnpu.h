@@ -28,6 +28,8 @@ enum {
 	MAX_BOS = 65536,  // of a device, as handles below this
 	MAX_CONTEXTS = 64,
 	MAX_FAILURES = 8, // in one SWNPU_MODE
+	MAX_NPUS = 2,
+	MAX_HOLD = 512,   // bytes of the path of mode hold, with its NUL
 };
 
 // failure is an ioctl that is to fail.
@@ -38,6 +40,7 @@ struct failure {
 	uint64_t calls; // until now
 };
 #define ANY_IOCTL UINT32_MAX
+#define USER_POINTER (UINT32_MAX - 1) // CREATE_BO with a user pointer
 
 // modes say how the device behaves; README.md describes each.
 struct modes {
@@ -45,8 +48,13 @@ struct modes {
 	bool hang;             // every command
 	uint64_t hang_command; // this command, from 1; 0: none
 	uint64_t gone_command; // the device is gone at this command, from 1; 0: never
+	char hold[MAX_HOLD];   // while there is a file of this name, commands do not begin; empty: they do
+	uint64_t hold_command; // this one, from 1; 0: every one
+	unsigned state;        // in which commands end that compute nothing; 0: they compute
+	uint64_t state_command; // this one, from 1; 0: every one
 	unsigned latency;      // of each command, in microseconds
 	unsigned contexts;     // how many there can be
+	unsigned npus;         // how many XRT finds
 	uint64_t memlock;      // bytes that may be pinned and locked together
 	int failures;
 	struct failure failure[MAX_FAILURES];
@@ -70,6 +78,7 @@ struct bo {
 struct job {
 	struct job *next;
 	uint64_t sequence;
+	uint64_t number; // of those of the device, from 1
 	bool hangs;
 	struct bo *command;
 	uint32_t arguments;
@@ -146,7 +155,7 @@ void set_state(struct bo *command, enum command_state state);
 // modes.c
 bool read_modes(struct modes *modes, const char *text); // false if it holds what is no mode
 const char *ioctl_name(unsigned nr);
-int injected_failure(struct modes *modes, unsigned nr); // an errno, 0 if the ioctl is not to fail
+int injected_failure(struct modes *modes, unsigned nr, bool user_pointer); // an errno, 0 if the ioctl is not to fail
 
 // log.c
 int log_open(void); // the file that SWNPU_LOG names, -1 if it names none

@@ -8,6 +8,7 @@
 //	--list=N      N runs in a list, in place of one
 //	--cycles=N    all of it N times, from the opening of the device on
 //	--contexts=N  N contexts beside
+//	--npu=N       the N-th NPU, from 0
 //	--deadline=MS how long to wait; then it prints "deadline" and leaves without an end to anything
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -37,7 +38,7 @@ constexpr int first_buffer = 3;
 
 struct options {
 	bool user = false, sync = true;
-	int list = 0, cycles = 1, contexts = 0, deadline = 10000;
+	int list = 0, cycles = 1, contexts = 0, npu = 0, deadline = 60000;
 	std::vector<std::string> files;
 };
 
@@ -100,7 +101,7 @@ int finish(Launch& launch, int milliseconds) {
 
 int run(const options& o) {
 	mapping weights(o.files[5]); // outlives the device
-	xrt::device device(0);
+	xrt::device device(o.npu);
 	auto id = device.register_xclbin(xrt::xclbin(o.files[0]));
 	std::vector<xrt::hw_context> others;
 	for (int i = 0; i < o.contexts; i++) {
@@ -166,6 +167,8 @@ options parse(int argc, char** argv) {
 			o.cycles = number(word);
 		} else if (word.rfind("--contexts=", 0) == 0) {
 			o.contexts = number(word);
+		} else if (word.rfind("--npu=", 0) == 0) {
+			o.npu = number(word);
 		} else if (word.rfind("--deadline=", 0) == 0) {
 			o.deadline = number(word);
 		} else {

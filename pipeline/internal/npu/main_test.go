@@ -1,0 +1,13 @@
+//go:build xrt
+
+package npu
+
+import (
+	"os"
+	"testing"
+
+	"npuw/artifact"
+	"npuw/schema/pyreader"
+)
+
+func TestMain(m *testing.M) { os.Exit(pyreader.Compared(m, artifact.Open).Run()) }
