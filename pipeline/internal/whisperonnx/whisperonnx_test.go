@@ -19,32 +19,32 @@ import (
 	pb "npuw/schema/onnxpb"
 )
 
-// testConfigs are the kinds of files that there are.
-func testConfigs() map[string]Config {
-	configs := map[string]Config{}
-	for _, format := range []element.Format{element.F32, element.F16, element.BF16, element.F64} {
-		c := Odd
-		c.Type, c.Seed = format, uint64(format)
-		configs[format.String()] = c
-	}
-	for name, change := range map[string]func(c *Config){
-		"tiny":               func(c *Config) { *c = Tiny },
-		"gemm":               func(c *Config) { c.Gemm = true },
-		"external":           func(c *Config) { c.External = true },
-		"constants":          func(c *Config) { c.ConstantNodes = true },
-		"constants external": func(c *Config) { c.ConstantNodes, c.External, c.Gemm = true, true, true },
-	} {
-		c := Odd
-		change(&c)
-		configs[name] = c
+// testConfigs are all forms, and some that occur together.
+func testConfigs(t *testing.T) map[string]Config {
+	t.Helper()
+	configs := map[string]Config{"plain": Odd, "fixture": Tiny}
+	for _, names := range append(Forms(), combinations...) {
+		c, err := Odd.With(names)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Seed = uint64(len(configs))
+		configs[names] = c
 	}
 	return configs
+}
+
+var combinations = []string{
+	"constants,external,gemm", "gemm,stripped", "gemm,nested,external", "opset17,stripped", "opset17,nested,stripped,constants", "nested,attention", "tied,stripped",
+	"f16,attention", "f16,optimized,external", "bf16,mha-packed,stripped", "f64,mha-sliced,external", "attention,constants,external,stripped",
+	"gelu,opset17,fusedmatmul", "gemm,sdpa,opset17", "gemm,mha,stripped", "fusedmatmul,mha", "skipnorm,gemm", "skipnorm,nested", "optimized,stripped", "operator,stripped,opset17",
+	"skipnorm,fastgelu,mha-packed,stripped",
 }
 
 // What is written is recognised as an encoder of its sizes, and every parameter has its values.
 func TestWrite(t *testing.T) {
 	t.Parallel()
-	for name, c := range testConfigs() {
+	for name, c := range testConfigs(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "m.onnx")
@@ -96,7 +96,7 @@ func checkValues(t *testing.T, c Config, catalogue *source.Catalogue, m *model.M
 			t.Fatal(err)
 		}
 		for i := range values {
-			at := i // in the file
+			at := i // in the tensor
 			if q.Perm[0] != 0 {
 				at = i%p.Shape[1]*p.Shape[0] + i/p.Shape[1]
 			}
@@ -111,17 +111,28 @@ func checkValues(t *testing.T, c Config, catalogue *source.Catalogue, m *model.M
 // The graph is, node for node, the one that torch.onnx exports.
 func TestGraphIsThatOfARealExport(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "m.onnx")
-	if err := Write(path, Tiny); err != nil {
-		t.Fatal(err)
+	for fixture, names := range map[string]string{"encoder": "", "op17-encoder": "opset17", "dflt-encoder": "tied"} {
+		c, err := Tiny.With(names)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "m.onnx")
+		if err := Write(path, c); err != nil {
+			t.Fatal(err)
+		}
+		sameGraph(t, fixture, read(t, path), read(t, "../../../testdata/whisper-tiny/whisper-tiny-"+fixture+".onnx"))
 	}
-	got, want := read(t, path), read(t, "../../../testdata/whisper-tiny/whisper-tiny-encoder.onnx")
+}
+
+// sameGraph compares all of two models but the values of weights.
+func sameGraph(t *testing.T, fixture string, got, want *pb.ModelProto) {
+	t.Helper()
 	if len(got.Graph.Node) != len(want.Graph.Node) || len(got.Graph.Initializer) != len(want.Graph.Initializer) {
-		t.Fatalf("%d nodes, %d initializers; expected %d, %d", len(got.Graph.Node), len(got.Graph.Initializer), len(want.Graph.Node), len(want.Graph.Initializer))
+		t.Fatalf("%s: %d nodes, %d initializers; expected %d, %d", fixture, len(got.Graph.Node), len(got.Graph.Initializer), len(want.Graph.Node), len(want.Graph.Initializer))
 	}
 	for i, n := range got.Graph.Node {
 		if w := want.Graph.Node[i]; !proto.Equal(n, w) {
-			t.Fatalf("node %d is\n%v\nexpected\n%v", i, n, w)
+			t.Fatalf("%s: node %d is\n%v\nexpected\n%v", fixture, i, n, w)
 		}
 		got.Graph.Node[i] = nil
 	}
@@ -133,13 +144,13 @@ func TestGraphIsThatOfARealExport(t *testing.T) {
 		return all
 	}
 	if g, w := shapes(got), shapes(want); !mapsEqual(g, w) {
-		t.Errorf("initializers %v, expected %v", g, w)
+		t.Errorf("%s: initializers %v, expected %v", fixture, g, w)
 	}
 	for _, m := range []*pb.ModelProto{got, want} {
 		m.Graph.Node, m.Graph.Initializer = nil, nil
 	}
 	if !proto.Equal(got, want) {
-		t.Errorf("%v, expected %v", got, want)
+		t.Errorf("%s: %v, expected %v", fixture, got, want)
 	}
 }
 
