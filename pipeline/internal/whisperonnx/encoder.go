@@ -77,7 +77,7 @@ func (g *graph) norm(scope string, s sum, output string) (h, x string) {
 		if output != "" {
 			outputs = []string{output}
 		}
-		inputs := []string{s.b, s.a, scale(), shift()}
+		inputs := []string{s.a, s.b, scale(), shift()}
 		if s.bias != "" {
 			inputs = append(inputs, s.bias)
 		}
@@ -86,7 +86,7 @@ func (g *graph) norm(scope string, s sum, output string) (h, x string) {
 	}
 	x = g.sum(s)
 	op, inputs, attributes := "Add", []string{}, []*pb.AttributeProto(nil)
-	if g.Opset == 17 {
+	if g.opset() >= 17 {
 		op, attributes = "LayerNormalization", append([]*pb.AttributeProto{integerAttribute("axis", -1)}, eps...)
 		inputs = []string{x, scale(), shift()}
 	} else {

@@ -84,13 +84,8 @@ func (c Config) model(dataFile string) (model, data message) {
 		Input:  []*pb.ValueInfoProto{g.value("input_features", c.Mels, 2*c.Positions)},
 		Output: []*pb.ValueInfoProto{g.value("last_hidden_state", c.Positions, c.DModel)},
 	})...)
-	irVersion, opsets := int64(7), []*pb.OperatorSetIdProto{{Version: proto.Int64(14)}}
-	if c.Opset == 17 {
-		irVersion, opsets[0].Version = 8, proto.Int64(17)
-	}
-	if c.Attention == Operator {
-		irVersion, opsets[0].Version = 11, proto.Int64(23)
-	}
+	irVersion := map[int]int64{14: 7, 17: 8, 23: 11}[g.opset()]
+	opsets := []*pb.OperatorSetIdProto{{Version: proto.Int64(int64(g.opset()))}}
 	if g.names[microsoft] > 0 {
 		opsets = append(opsets, &pb.OperatorSetIdProto{Domain: proto.String(microsoft), Version: proto.Int64(1)})
 	}

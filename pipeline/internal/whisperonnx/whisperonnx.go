@@ -26,7 +26,7 @@ type Config struct {
 	Seed uint64
 	Type element.Format // of weights and constants: F32 (also 0), F16, BF16 or F64
 
-	// Opset is the operator set: 14 (also 0), or 17, in which LayerNorm is one operator.
+	// Opset is the operator set: 14 (also 0), or 17, in which LayerNorm is one operator; 23 with an Attention that needs it.
 	Opset int
 	// Attention is how self-attention is written.
 	Attention Attention
@@ -114,6 +114,14 @@ func (c Config) check() error {
 		return fmt.Errorf("whisperonnx: attention %q, Gemm and FusedMatMul say different things of the same layers", c.Attention)
 	}
 	return nil
+}
+
+// opset is the operator set that is written.
+func (c Config) opset() int {
+	if c.Attention == Operator {
+		return 23
+	}
+	return max(c.Opset, 14)
 }
 
 // Bytes is the size of all weights.

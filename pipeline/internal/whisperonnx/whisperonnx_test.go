@@ -13,9 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"npuw/artifact/element"
-	"npuw/pipeline/model"
 	"npuw/pipeline/model/families"
-	"npuw/pipeline/source"
 	pb "npuw/schema/onnxpb"
 )
 
@@ -59,52 +57,10 @@ func TestWrite(t *testing.T) {
 			if m == nil {
 				t.Fatal("not recognised")
 			}
-			sizes := map[string]int64{}
-			for _, a := range m.Attributes {
-				sizes[a.Name] = a.Int
+			if err := c.Check(catalogue, m); err != nil {
+				t.Error(err)
 			}
-			for name, want := range map[string]int{"layers": c.Layers, "d_model": c.DModel, "heads": c.Heads, "ffn": c.FFN, "mels": c.Mels, "positions": c.Positions} {
-				if sizes[name] != int64(want) {
-					t.Errorf("%s is %d, expected %d", name, sizes[name], want)
-				}
-			}
-			checkValues(t, c, catalogue, m)
 		})
-	}
-}
-
-func checkValues(t *testing.T, c Config, catalogue *source.Catalogue, m *model.Model) {
-	t.Helper()
-	list := c.Parameters()
-	if len(m.Parameters) != len(list) {
-		t.Fatalf("%d parameters, expected %d", len(m.Parameters), len(list))
-	}
-	for i := range list {
-		p := &list[i]
-		j := slices.IndexFunc(m.Parameters, func(q model.Parameter) bool { return q.Name == p.Name })
-		if j < 0 || fmt.Sprint(m.Parameters[j].Shape) != fmt.Sprint(p.Shape) {
-			t.Errorf("%s %v is not among the parameters", p.Name, p.Shape)
-			continue
-		}
-		q := &m.Parameters[j]
-		raw := make([]byte, p.Elements()*q.Tensor.Type.Size())
-		values := make([]float64, p.Elements())
-		if err := catalogue.ReadAt(raw, &q.Tensor, 0); err != nil {
-			t.Fatal(err)
-		}
-		if err := element.ToFloat64(values, raw, q.Tensor.Type); err != nil {
-			t.Fatal(err)
-		}
-		for i := range values {
-			at := i // in the tensor
-			if q.Perm[0] != 0 {
-				at = i%p.Shape[1]*p.Shape[0] + i/p.Shape[1]
-			}
-			if values[at] != p.At(i) {
-				t.Errorf("%s: value %d is %v, expected %v", p.Name, i, values[at], p.At(i))
-				break
-			}
-		}
 	}
 }
 
@@ -248,4 +204,57 @@ func BenchmarkWrite(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.SetBytes(info.Size())
+}
+
+// What is not the model is told apart from it.
+func TestCheckFails(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "m.onnx")
+	if err := Write(path, Odd); err != nil {
+		t.Fatal(err)
+	}
+	catalogue, m, err := families.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer catalogue.Close()
+	for name, change := range map[string]func(c *Config){
+		"values": func(c *Config) { c.Seed++ }, "heads": func(c *Config) { c.Heads = 2 }, "layers": func(c *Config) { c.Layers++ },
+		"a shape": func(c *Config) { c.FFN++ }, "the type": func(c *Config) { c.Type = element.F16 },
+	} {
+		c := Odd
+		change(&c)
+		if c.Check(catalogue, m) == nil {
+			t.Errorf("other %s: no difference found", name)
+		}
+	}
+}
+
+// The sizes of published models, by how many parameters their encoders are known to have.
+func TestSizes(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]int64{
+		"tiny": 8208384, "base": 20590592, "small": 88154112, "medium": 307216384, "medium.en": 307216384,
+		"large-v2": 636784640, "large-v3": 636968960, "large-v3-turbo": 636968960, "distil-small.en": 88154112,
+	} {
+		c, err := Size(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Type = element.F16
+		if got := c.Bytes() / 2; got != want {
+			t.Errorf("%s: %d parameters, expected %d", name, got, want)
+		}
+	}
+	for _, name := range Sizes() {
+		if _, err := Size(name); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := Size("huge"); err == nil {
+		t.Error("a size that there is not")
+	}
+	if _, err := Odd.With("gemm,upside-down"); err == nil {
+		t.Error("a form that there is not")
+	}
 }
