@@ -10,6 +10,7 @@ package whisperonnx
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -80,8 +81,12 @@ var (
 // maxInFile is how many bytes of weights a file may hold with the graph: protobuf's messages have less than 2 GiB.
 const maxInFile = 2<<30 - 64<<20
 
-// Write writes the model to path, and its data file beside it if there is one. Files that are there are replaced.
-func Write(path string, c Config) (err error) {
+// Write writes the model to path, and its data file beside it if there is one. Files that are there are replaced; one that cannot be
+// finished is removed.
+func Write(path string, c Config) error { return WriteContext(context.Background(), path, c) }
+
+// WriteContext is Write that ends early, with an error, when ctx does.
+func WriteContext(ctx context.Context, path string, c Config) error {
 	if c.Type == 0 {
 		c.Type = element.F32
 	}
@@ -90,12 +95,19 @@ func Write(path string, c Config) (err error) {
 	}
 	model, data := c.model(filepath.Base(path) + "_data")
 	if c.External {
-		if err := writeFile(path+"_data", data); err != nil {
+		if err := writeFile(ctx, path+"_data", data); err != nil {
 			return err
 		}
 	}
-	return writeFile(path, model)
+	err := writeFile(ctx, path, model)
+	if err != nil && c.External {
+		os.Remove(path + "_data")
+	}
+	return err
 }
+
+// NeedsExternal reports whether c's weights do not fit into the file of its graph.
+func (c Config) NeedsExternal() bool { return c.Bytes() > maxInFile }
 
 // check refuses what cannot be written.
 func (c Config) check() error {
@@ -103,8 +115,8 @@ func (c Config) check() error {
 	if sizes < 1 || c.DModel%c.Heads != 0 || c.Type > element.F64 || c.Opset != 0 && c.Opset != 14 && c.Opset != 17 {
 		return fmt.Errorf("whisperonnx: no such encoder: %+v", c)
 	}
-	if n := c.Bytes(); n > maxInFile && !c.External {
-		return fmt.Errorf("whisperonnx: %d bytes of weights do not fit into one protobuf message: write them as external data", n)
+	if c.NeedsExternal() && !c.External {
+		return fmt.Errorf("whisperonnx: %d bytes of weights do not fit into one protobuf message: write them as external data", c.Bytes())
 	}
 	if c.Tied && c.Nested {
 		return fmt.Errorf("whisperonnx: a branch does not see what is tied in another")
@@ -128,16 +140,30 @@ func (c Config) opset() int {
 func (c Config) Bytes() int64 {
 	var n int64
 	for _, p := range c.Parameters() {
-		n += int64(p.Elements()) * int64(p.format.Size())
+		n += int64(p.Elements()) * int64(p.format.Size()) // format is F32 where Type is 0
 	}
 	return n
 }
 
-func writeFile(path string, m message) error {
+func writeFile(ctx context.Context, path string, m message) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
-	w := bufio.NewWriterSize(f, 256<<10)
-	return errors.Join(m.write(w), w.Flush(), f.Close())
+	w := bufio.NewWriterSize(writerFunc(func(b []byte) (int, error) {
+		if err := context.Cause(ctx); err != nil {
+			return 0, err
+		}
+		return f.Write(b)
+	}), 256<<10)
+	if err := errors.Join(m.write(w), w.Flush(), f.Close()); err != nil {
+		os.Remove(path)
+		return err
+	}
+	return nil
 }
+
+// writerFunc is a function as an io.Writer.
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
