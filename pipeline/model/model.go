@@ -16,7 +16,7 @@ type Parameter struct {
 	Tensor source.Tensor
 	Perm   []int
 	Origin string // where the name comes from, for listings: a node path and operator, or an initializer name
-	Part   string // of the file's tensor, where that holds other parameters too: "N 0:64 of every 192"
+	Part   string // of the file's tensor, where that holds other parameters too: "N 0:64 of 192"
 	// Ways are those by which the name was found; all of them gave this name.
 	Ways []Way
 	Note string // a name in the file that is another one and does not count, and why; "" for none

@@ -183,22 +183,16 @@ func (e *encoder) epsConstant(mul *onnx.Node) *onnx.Constant {
 	return nil
 }
 
-// producer gives the node with operator op that computes one of the given inputs of n, with Casts between them; nil if
-// there is none.
+// producer gives the node with operator op that computes one of the given inputs of n, nil if there is none.
 func (e *encoder) producer(n *onnx.Node, op string, inputs ...int) *onnx.Node {
 	if n == nil {
 		return nil
 	}
 	for _, i := range inputs {
-		v := input(n, i)
-		for range 4 {
-			if v == nil || !is(v.Producer, "Cast") {
-				break
+		if v := input(n, i); v != nil {
+			if p := e.trace.back(v).Producer; is(p, op) {
+				return p
 			}
-			v = input(v.Producer, 0)
-		}
-		if v != nil && is(v.Producer, op) {
-			return v.Producer
 		}
 	}
 	return nil

@@ -22,7 +22,7 @@ type parameter struct {
 // origin tells where the parameter is, for listings.
 func (p *parameter) origin() string {
 	if p.part != "" {
-		return fmt.Sprintf("%s of %s in %s", p.part, p.Constant, p.Node)
+		return fmt.Sprintf("%s, %s in %s", p.Constant, p.part, p.Node)
 	}
 	return fmt.Sprintf("%s in %s", p.Constant, p.Node)
 }
@@ -122,10 +122,10 @@ func (e *encoder) nameParts(w *onnx.Weight, places []place) error {
 			return p.Apart != part.Apart || part.First < p.First+p.Run && p.First < part.First+part.Run
 		}) {
 			return e.m.Graph.Fail(w.Node, source.ErrUnsupported, fmt.Sprintf("its weights %.200q %v are not cut into %d parts as joined weights are (%s at %s)",
-				w.Constant.Name, w.Shape, len(places), at.name, part), exportPlainly)
+				w.Constant.Name, w.Shape, len(places), at.name, part.Of(w.Shape[0])), exportPlainly)
 		}
 		parts, sum = append(parts, part), sum+of.Shape[0]
-		if err := e.keep(at.name, &parameter{Weight: of, part: "N " + part.String(), ways: []model.Way{model.ByStructure}}); err != nil {
+		if err := e.keep(at.name, &parameter{Weight: of, part: "N " + part.Of(w.Shape[0]), ways: []model.Way{model.ByStructure}}); err != nil {
 			return err
 		}
 	}

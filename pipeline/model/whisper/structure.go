@@ -45,7 +45,10 @@ func (t *tracer) structure() (*structure, error) {
 		s.layers = append(s.layers, l)
 	}
 	slices.Reverse(s.layers)
-	return s, t.stem(at, s)
+	if err := t.stem(at, s); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // lastNorm is the LayerNorm that gives the first output of the graph that one gives.

@@ -41,8 +41,8 @@ func Recognise(m *onnx.Model) (*model.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := encoder{m: m, byName: make(map[string]*parameter, len(weights))}
-	s, unfit := newTracer(m, weights).structure()
+	e := encoder{m: m, trace: newTracer(m, weights), byName: make(map[string]*parameter, len(weights))}
+	s, unfit := e.trace.structure()
 	if err := e.name(weights, s, unfit); err != nil {
 		return nil, err
 	}
@@ -117,7 +117,10 @@ func hasStem(g *onnx.Graph) bool {
 			}
 		}
 	})
-	return convolutions == 2 && len(shapes) == 2 && shapes[0][0] == shapes[1][0] && shapes[1][0] == shapes[1][1]
+	if convolutions != 2 || len(shapes) != 2 || shapes[0][0] != shapes[1][0] {
+		return false
+	}
+	return shapes[1][0] == shapes[1][1] || shapes[0][0] == shapes[0][1] // a file may have them in either order
 }
 
 // canonical gives a name with the one prefix "encoder.", whether it had "model.", "encoder.", both or none; "" stays.
@@ -131,6 +134,7 @@ func canonical(name string) string {
 // encoder is an encoder while it is being recognised.
 type encoder struct {
 	m      *onnx.Model
+	trace  *tracer
 	byName map[string]*parameter // canonical name to what has it
 	layers int
 

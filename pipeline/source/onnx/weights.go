@@ -133,9 +133,13 @@ func (w *Weight) dropUnitAxes() {
 //	               Part{First: 2, Run: 2, Apart: 6} is     . . x x . . . . x x . .
 type Part struct{ First, Run, Apart uint64 }
 
-// String tells the part for a person: "4:8", or "2:4 of every 6".
-func (p Part) String() string {
-	return fmt.Sprintf("%d:%d of every %d", p.First, p.First+p.Run, p.Apart)
+// Of tells the part of n indices for a person: "4:8 of 12", or "2:4 of every 6".
+func (p Part) Of(n uint64) string {
+	every := ""
+	if p.Apart != n {
+		every = "every "
+	}
+	return fmt.Sprintf("%d:%d of %s%d", p.First, p.First+p.Run, every, p.Apart)
 }
 
 // Size is the number of indices of the part, of an axis of n; false if it is none of such an axis.
