@@ -33,9 +33,7 @@ const tolerance = 1e-4
 var ortScript []byte
 
 func TestParity(t *testing.T) {
-	if os.Getenv("NPUW_ORT") == "" {
-		t.Skip("NPUW_ORT names no folder with onnxruntime-node: run `go tool mage test:parity`")
-	}
+	needORT(t)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
@@ -68,6 +66,13 @@ func TestParity(t *testing.T) {
 			roundWeights(t, plain, rounded)
 			compare(t, c, rounded, input, func(*recipe.Recipe) bool { return true })
 		})
+	}
+}
+
+func needORT(t *testing.T) {
+	t.Helper()
+	if os.Getenv("NPUW_ORT") == "" {
+		t.Skip("NPUW_ORT names no folder with onnxruntime-node: run `go tool mage test:parity`")
 	}
 }
 
@@ -164,17 +169,12 @@ func runArtifact(t *testing.T, model, recipeName string, activations element.For
 func runONNX(t *testing.T, c whisperonnx.Config, model string, input []float32) []float32 {
 	t.Helper()
 	dir := pyreader.TempDir(t)
-	script, in, out := filepath.Join(dir, "ort.js"), filepath.Join(dir, "in.f32"), filepath.Join(dir, "out.f32")
+	in, out := filepath.Join(dir, "in.f32"), filepath.Join(dir, "out.f32")
 	raw, _ := binary.Append(nil, binary.LittleEndian, input)
-	for path, b := range map[string][]byte{script: ortScript, in: raw} {
-		if err := os.WriteFile(path, b, 0o666); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.WriteFile(in, raw, 0o666); err != nil {
+		t.Fatal(err)
 	}
-	node := exec.Command("node", script, model, in, out, fmt.Sprint(c.Mels), fmt.Sprint(2*c.Positions))
-	if text, err := node.CombinedOutput(); err != nil {
-		t.Fatalf("ONNX Runtime: %v\n%s", err, text)
-	}
+	ort(t, model, in, out, fmt.Sprint(c.Mels), fmt.Sprint(2*c.Positions))
 	raw, err := os.ReadFile(out)
 	if err != nil {
 		t.Fatal(err)
@@ -185,6 +185,18 @@ func runONNX(t *testing.T, c whisperonnx.Config, model string, input []float32) 
 	y := make([]float32, len(raw)/4)
 	_, _ = binary.Decode(raw, binary.LittleEndian, y)
 	return y
+}
+
+// ort runs ort.js.
+func ort(t *testing.T, args ...string) {
+	t.Helper()
+	script := filepath.Join(t.TempDir(), "ort.js")
+	if err := os.WriteFile(script, ortScript, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := exec.Command("node", append([]string{script}, args...)...).CombinedOutput(); err != nil {
+		t.Fatalf("ONNX Runtime: %v\n%s", err, text)
+	}
 }
 
 // roundWeights writes the model with every weight rounded to the nearest BF16 value, ties to even. It shares no code with the

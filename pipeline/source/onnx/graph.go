@@ -6,9 +6,11 @@ import (
 	"unicode"
 
 	"npuw/artifact/element"
+	"npuw/pipeline/source"
 )
 
-// Graph is the main graph of a model. Values are known by name: a graph input, an initializer, or one output of one node.
+// Graph is the main graph of a model, or one nested in a node of another. What a nested graph does not define itself it
+// reads from the graphs around it.
 type Graph struct {
 	Name      string
 	Nodes     []Node      // in the order of the file
@@ -16,16 +18,13 @@ type Graph struct {
 	Outputs   []ValueInfo
 	Constants []Constant // initializers, then Constant nodes, each in the order of the file
 
-	file      string           // for errors
-	constants map[string]int   // value name to index in Constants
-	producers map[string]*Node // value name to the node that computes it
-	consumers map[string][]Use // value name to its uses, in the order of Nodes
-}
-
-// Use is one operand of one node.
-type Use struct {
-	Node  *Node
-	Input int // index in Node.Inputs; -1 where a graph nested in Node reads the value
+	file     string // for errors
+	values   map[string]*Value
+	outer    *Graph          // nil for the main graph
+	holder   *Node           // the node of outer that it is nested in
+	weighty  bool            // it or a graph nested in it holds or uses weights
+	tensors  []source.Tensor // of Constants, while the file is walked
+	external []external
 }
 
 // Node is one operator applied.
@@ -35,10 +34,20 @@ type Node struct {
 	Inputs     []string // "" is an optional input left out
 	Outputs    []string
 	Attributes []Attribute
-	Captures   []string // values of the graph that graphs nested in this node read
+	Bodies     []Body // graphs nested in the node
+
+	In, Out []*Value // those that Inputs and Outputs name; nil where one is left out
 
 	offset int64
-	nested []*graphBody // only while the file is walked
+	graph  *Graph // that it is a node of
+	index  int    // in the order of the file, nested nodes behind the one that holds them
+	taken  *Graph // of an If
+}
+
+// Body is a graph nested in a node: a branch of an If, the body of a Loop.
+type Body struct {
+	Attribute string // "then_branch"
+	Graph     *Graph
 }
 
 // String gives what a person needs to find the node: operator and name, or its first output where it has no name.
@@ -95,7 +104,7 @@ type Attribute struct {
 	Ints   []int64
 	Floats []float32
 
-	tensor  *tensor // only while the file is walked
+	tensor  *tensor // while the file is walked
 	weighty bool    // holds tensors that may be weights
 }
 
