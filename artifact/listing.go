@@ -232,7 +232,7 @@ func listAxes(axes []layout.Axis) []AxisListing {
 func (x *Index) listOperand(o *Operand, measured bool) OperandListing {
 	e := OperandListing{
 		Name: o.Name, Segment: x.Segments[o.Segment].Name, Offset: o.Offset, Bytes: o.Bytes, Supported: o.Supported(),
-		Format: o.formatText(), Layout: o.layoutText(), Pad: o.PadBits, Axes: listAxes(o.Layout.Axes),
+		Format: o.FormatText(), Layout: o.LayoutText(), Pad: o.PadBits, Axes: listAxes(o.Layout.Axes),
 		Placements: []PlacementListing{}, Fills: []FillListing{},
 	}
 	for _, p := range o.Placements {
@@ -273,8 +273,8 @@ func (k SegmentKind) String() string {
 	return fmt.Sprintf("kind %d", uint8(k))
 }
 
-// formatText is the element format, of scaled codes with that of the scales and of what is added: "i8*f32", "u4*bf16-zero".
-func (o *Operand) formatText() string {
+// FormatText is the element format, of scaled codes with that of the scales and of what is added: "i8*f32", "u4*bf16-zero".
+func (o *Operand) FormatText() string {
 	if len(o.Planes) == 0 {
 		return o.Format.String()
 	}
@@ -292,8 +292,8 @@ func (o *Operand) formatText() string {
 	return text
 }
 
-// layoutText is the layout, empty where it is not known.
-func (o *Operand) layoutText() string {
+// LayoutText is the layout, empty where it is not known.
+func (o *Operand) LayoutText() string {
 	if !o.Supported() {
 		return ""
 	}
