@@ -12,12 +12,12 @@ import (
 
 // contracts are the kernels that the artifact is bound to, and parameters that operands have absorbed.
 type contracts struct {
-	Xclbins []xclbinRow
-	List    []contractCard
-	More    string
-
-	Notes     []noteRow
-	MoreNotes string
+	List        []contractCard
+	Xclbins     []xclbinRow
+	Notes       []noteRow
+	More        string // of each
+	MoreXclbins string
+	MoreNotes   string
 }
 
 type xclbinRow struct{ Name, UUID, Bytes, Digest string }
@@ -39,6 +39,7 @@ func newContracts(x *artifact.Index) contracts {
 	var c contracts
 	for i, b := range x.Xclbins {
 		if i == maxXclbins {
+			c.MoreXclbins = leftOut(len(x.Xclbins)-i, "xclbin")
 			break
 		}
 		c.Xclbins = append(c.Xclbins, xclbinRow{clean(b.Name), hex.EncodeToString(b.UUID[:]), size(b.Bytes), b.Digest.String()})

@@ -93,7 +93,7 @@ func word(n int, thing string) string {
 
 // worst is the figure of the largest error, and one of what is not finite where there is such.
 func worst(x *artifact.Index) []figure {
-	var most, bad, in = -1, uint64(0), 0
+	most, bad, in := -1, uint64(0), 0
 	for i := range x.Operands {
 		s := &x.Operands[i].Statistics
 		if most < 0 || s.RelativeL2() > x.Operands[most].Statistics.RelativeL2() {
@@ -126,8 +126,11 @@ func sizeBars(s sizes) []sizeBar {
 		class, name string
 		n           uint64
 	}{
-		{"values", "values", s.values}, {"padding", "padding in operands", s.padding}, {"gap", "zeros between operands", s.gaps},
-		{"code", "instructions", s.instructions}, {"index", "header and index", s.overhead},
+		{"values", "values", s.values},
+		{"padding", "padding in operands", s.padding},
+		{"gap", "zeros between operands", s.gaps},
+		{"code", "instructions", s.instructions},
+		{"index", "header and index", s.overhead},
 	} {
 		if p.n > 0 {
 			file.Parts = append(file.Parts, sizePart{p.class, p.name, size(p.n), percent(float64(p.n), float64(s.file)), share(float64(p.n), whole)})

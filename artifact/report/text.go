@@ -70,11 +70,12 @@ func about(n uint64) string {
 
 // digits writes x, at least 0, with n digits in all, but never fewer than it has before the point.
 func digits(x float64, n int) string {
-	places := n - 1
-	for y := x; y >= 9.9995 && places > 0; y /= 10 {
-		places--
+	for places := n - 1; ; places-- {
+		s := strconv.FormatFloat(x, 'f', places, 64)
+		if len(s) <= n+1 || places == 0 { // one is the point
+			return s
+		}
 	}
-	return strconv.FormatFloat(x, 'f', places, 64)
 }
 
 // percent writes a share: "50.1 %".
