@@ -223,3 +223,28 @@ func TestPlanes(t *testing.T) {
 		t.Errorf("%d bytes: %v", b.Len(), err)
 	}
 }
+
+// TestHolds: a row names the parameters of an operand that is not one parameter under its own name.
+func TestHolds(t *testing.T) {
+	t.Parallel()
+	x := &artifact.Index{}
+	for _, name := range []string{"q", "k", "v", "out", "more", "most"} {
+		x.Parameters = append(x.Parameters, artifact.Parameter{Name: "encoder.layers.0." + name})
+	}
+	for _, c := range []struct {
+		name   string
+		placed []int
+		want   string
+	}{
+		{"encoder.layers.0.q", []int{0}, ""}, {"encoder.layers.0.q", []int{0, 0}, ""}, {"encoder.layers.0.q", []int{1}, "k"}, {"encoder.layers.0.qkv", []int{0, 1, 1, 2}, "q, k, v"},
+		{"joined", []int{0, 1}, "encoder.layers.0.q, encoder.layers.0.k"}, {"encoder.layers.0.all", []int{0, 1, 2, 3, 4, 5}, "q, k, v, out, 2 more"}, {"constant", nil, ""},
+	} {
+		o := artifact.Operand{Name: c.name}
+		for _, p := range c.placed {
+			o.Placements = append(o.Placements, artifact.Placement{Parameter: p})
+		}
+		if got := holds(x, &o); got != c.want {
+			t.Errorf("%s of %v: %q, want %q", c.name, c.placed, got, c.want)
+		}
+	}
+}
