@@ -236,8 +236,13 @@ func TestHolds(t *testing.T) {
 		placed []int
 		want   string
 	}{
-		{"encoder.layers.0.q", []int{0}, ""}, {"encoder.layers.0.q", []int{0, 0}, ""}, {"encoder.layers.0.q", []int{1}, "k"}, {"encoder.layers.0.qkv", []int{0, 1, 1, 2}, "q, k, v"},
-		{"joined", []int{0, 1}, "encoder.layers.0.q, encoder.layers.0.k"}, {"encoder.layers.0.all", []int{0, 1, 2, 3, 4, 5}, "q, k, v, out, 2 more"}, {"constant", nil, ""},
+		{"encoder.layers.0.q", []int{0}, ""},
+		{"encoder.layers.0.q", []int{0, 0}, ""},
+		{"encoder.layers.0.q", []int{1}, "k"},
+		{"encoder.layers.0.qkv", []int{0, 1, 1, 2}, "q, k, v"},
+		{"joined", []int{0, 1}, "encoder.layers.0.q, encoder.layers.0.k"},
+		{"encoder.layers.0.all", []int{0, 1, 2, 3, 4, 5}, "q, k, v, out, 2 more"},
+		{"constant", nil, ""},
 	} {
 		o := artifact.Operand{Name: c.name}
 		for _, p := range c.placed {
