@@ -264,7 +264,7 @@ func listAxes(axes []layout.Axis) []AxisListing {
 func (x *Index) listOperand(o *Operand, measured bool) OperandListing {
 	e := OperandListing{
 		Name: o.Name, Segment: x.Segments[o.Segment].Name, Offset: o.Offset, Bytes: o.Bytes, Supported: o.Supported(),
-		Format: formatText(o.Format, o.Planes), Layout: o.layoutText(), Pad: o.PadBits, Axes: listAxes(o.Layout.Axes),
+		Format: o.FormatText(), Layout: o.LayoutText(), Pad: o.PadBits, Axes: listAxes(o.Layout.Axes),
 		Placements: []PlacementListing{}, Fills: []FillListing{},
 	}
 	for _, p := range o.Placements {
@@ -314,6 +314,9 @@ func (k SegmentKind) String() string {
 	return fmt.Sprintf("kind %d", uint8(k))
 }
 
+// FormatText is the element format, of scaled codes with that of the scales and of what is added: "i8*f32", "u4*bf16-zero".
+func (o *Operand) FormatText() string { return formatText(o.Format, o.Planes) }
+
 // formatText is the element format, of scaled codes with that of the scales and of what is added: "i8*f32", "u4*bf16-zero".
 func formatText(f element.Format, planes []plane.Plane) string {
 	text := f.String()
@@ -330,8 +333,8 @@ func formatText(f element.Format, planes []plane.Plane) string {
 	return text
 }
 
-// layoutText is the layout, empty where it is not known.
-func (o *Operand) layoutText() string {
+// LayoutText is the layout, empty where it is not known.
+func (o *Operand) LayoutText() string {
 	if !o.Supported() {
 		return ""
 	}
