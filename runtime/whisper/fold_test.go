@@ -3,6 +3,8 @@ package whisper
 import (
 	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -10,7 +12,9 @@ import (
 	"npuw/artifact"
 	"npuw/artifact/element"
 	"npuw/artifact/kernel"
+	"npuw/pipeline/recipe"
 	"npuw/runtime/cpu"
+	"npuw/schema/pyreader"
 )
 
 // norms gives each LayerNorm of a network with the linear layers behind it.
@@ -367,4 +371,61 @@ func TestRefusesSumsWithoutAPlace(t *testing.T) {
 			}), f.apart[slices.IndexFunc(f.apart, func(o operand) bool { return o.name == vProj+".bias" })]),
 		},
 	})
+}
+
+// foldingRecipe is a built-in recipe that joins q, k and v and lays biases under weights, in f32, with LayerNorms folded.
+func foldingRecipe(t *testing.T) string {
+	t.Helper()
+	text, err := recipe.BuiltinText(Family + "/npu1-rowmajor-bias")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rest := string(text)
+	// cut takes the rule out that begins so.
+	cut := func(begin string) string {
+		t.Helper()
+		before, rule, found := strings.Cut(rest, begin)
+		rule, after, ended := strings.Cut(rule, "\n}\n")
+		if !found || !ended {
+			t.Fatalf("the recipe has no %q", begin)
+		}
+		rest = before + after
+		return begin + rule + "\n}\n"
+	}
+	const layer = "encoder.layers.{i}."
+	fold := func(norm string) string {
+		return fmt.Sprintf("part { fold { gamma: %q beta: %q }", layer+norm+".weight", layer+norm+".bias")
+	}
+	qkv := cut("operand {\n  name: \"" + layer + "self_attn.qkv_proj.weight\"")
+	wide := cut("operand {\n  part {\n    parameter: \"" + layer + "fc{j}.weight\"")
+	narrow := strings.ReplaceAll(wide, "fc{j}", "fc2")
+	cut("operand {\n  parameter: \"" + layer + "*_layer_norm.*\"")
+	rest += strings.ReplaceAll(qkv, "part {", fold("self_attn_layer_norm")) +
+		strings.ReplaceAll(strings.ReplaceAll(wide, "fc{j}", "fc1"), "part {", fold("final_layer_norm")) + narrow
+	rest = strings.ReplaceAll(rest, "format: BF16", "format: F32")
+	return strings.ReplaceAll(rest, "  tile { m: 64 k: 64 n: 32 a: BF16 c: F32 }\n", "")
+}
+
+// A recipe that folds LayerNorms, as the pipeline packs it, gives what the model gives.
+func TestFoldingRecipe(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(pyreader.TempDir(t), "folding.txtpb")
+	if err := os.WriteFile(path, []byte(foldingRecipe(t)), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	bare := 0
+	opts := Options{Trace: func(s Step) error {
+		if s.Kernel.Operation == kernel.LayerNorm && s.Kernel.Argument("gamma") == nil {
+			bare++
+		}
+		return nil
+	}}
+	model := packModel(t, fixtures+"whisper-tiny-encoder.onnx", path)
+	got := encode(t, newCPU(t, cpu.Options{}), model, readFloats(t, fixtures+"whisper-tiny-encoder.in.f32"), opts)
+	if bare != 4 {
+		t.Errorf("%d LayerNorms without gamma, want 4", bare)
+	}
+	if worst := maxError(t, got, readFloats(t, fixtures+"whisper-tiny-encoder.ort.f32")); worst > 1e-4 {
+		t.Errorf("largest error %.3g, allowed 1e-4", worst)
+	}
 }
