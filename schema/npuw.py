@@ -559,7 +559,7 @@ def _check_planes(owner, pads):
         first.need(rest == 0, "record_elements", "%d, of %d", first.record_elements, planes[0].count)
         limit = first.record_bytes
         owner.need(owner.bytes == records * limit, "bytes", "%d for %d records of %d", owner.bytes, records, limit)
-    for plane in planes:
+    for plane in sorted(planes, key=lambda plane: plane.record.offset):
         record = plane.record
         good = record.record_bytes == first.record_bytes
         record.need(good, "record_bytes", "%d, must be %d", record.record_bytes, first.record_bytes)
@@ -960,7 +960,7 @@ class File:
         begin = self.segments[operand.segment].offset + operand.offset
         for base in range(begin, begin + operand.bytes, step):
             end = 0
-            for plane in operand.laid:
+            for plane in sorted(operand.laid, key=lambda plane: plane.record.offset):
                 self._check_zeros(base + end, base + plane.record.offset, "between elements of operand %r" % operand.name)
                 end = plane.record.offset + plane.part()
             self._check_zeros(base + end, base + step, "between elements of operand %r" % operand.name)

@@ -209,7 +209,7 @@ func (s *Storage) validateRoles() error {
 		case slices.Equal(roles, []Role{Values, Scales, Zeros}):
 		case slices.Equal(roles, []Role{Values, Scales, Minimums}):
 		default:
-			return fmt.Errorf("planes %v; encoding 1 has values, scales, and zeros or minimums or neither", roles)
+			return fmt.Errorf("planes %v; encoding 1 has codes, scales, and zeros or minimums or neither", roles)
 		}
 		scheme := s.Scheme()
 		return scheme.Validate()

@@ -39,9 +39,13 @@ func (w *worker) notFinite(j *job, window *layout.Window, row, col uint64, v flo
 	if b.parameter != nil {
 		return notFinite(w.catalogue, b.parameter, b.element(index), what, j.repair())
 	}
+	of := "of a fill"
+	if b.fold != nil {
+		of = fmt.Sprintf("the sum of %q times %q", j.model.Parameters[b.fold.Beta].Name, j.model.Parameters[b.fold.Weight].Name)
+	}
 	return &source.Error{
 		File: w.catalogue.Path, Offset: -1, Thing: fmt.Sprintf("operand %q", j.operand.Name),
-		Problem: fmt.Sprintf("element %v, from a fill or a fold, %s", index, what), Next: j.repair(), Err: source.ErrNotFinite,
+		Problem: fmt.Sprintf("element %v, %s, %s", index, of, what), Next: j.repair(), Err: source.ErrNotFinite,
 	}
 }
 

@@ -1,8 +1,6 @@
 package pack
 
 import (
-	"bytes"
-	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -15,146 +13,8 @@ import (
 	"npuw/artifact/element"
 	"npuw/artifact/layout"
 	"npuw/artifact/plane"
-	"npuw/pipeline/model"
-	"npuw/pipeline/plan"
 	"npuw/pipeline/recipe"
 )
-
-// assembled plans operands made by hand: all in one segment, one behind the other.
-func assembled(m *model.Model, operands ...recipe.Operand) *plan.Plan {
-	p := &plan.Plan{Model: m, PageBytes: 4096, Operands: operands, Index: &artifact.Index{
-		Producer: artifact.Producer{Name: "npuw"}, Model: artifact.Model{Family: m.Family},
-		Segments: []artifact.Segment{{Name: "s", MemoryGroup: artifact.NoGroup, Offset: 4096}},
-	}}
-	x := p.Index
-	for _, q := range m.Parameters {
-		x.Parameters = append(x.Parameters, artifact.Parameter{Name: q.Name, Axes: q.Axes, Shape: q.Shape})
-	}
-	end := uint64(0)
-	for i := range operands {
-		o := &operands[i]
-		x.Operands = append(x.Operands, artifact.Operand{
-			Name: o.Name, Offset: (end + 255) &^ 255, Bytes: o.Bytes, Encoding: o.Encoding, Format: o.Format, Layout: o.Layout,
-			PadBits: o.PadBits, Planes: o.Planes, Placements: o.Placements, Fills: o.Fills,
-		})
-		end = x.Operands[i].Offset + o.Bytes
-		for _, f := range o.Folds {
-			folded := []int{f.Gamma}
-			if f.Placement >= 0 {
-				folded = append(folded, o.Placements[f.Placement].Parameter)
-			}
-			if f.Beta >= 0 {
-				folded = append(folded, f.Beta, f.Weight)
-			}
-			for _, q := range folded {
-				n := artifact.Note{Kind: artifact.Folded, Parameter: q, Operand: i}
-				if q >= 0 && !slices.Contains(x.Notes, n) {
-					x.Notes = append(x.Notes, n)
-				}
-			}
-		}
-	}
-	x.Segments[0].Bytes = (end + 4095) &^ 4095
-	return p
-}
-
-// compare compares values read from an artifact with what they must be, rounded to float32.
-func compare(t *testing.T, v *artifact.Values, want []float64) {
-	t.Helper()
-	var out bytes.Buffer
-	if err := v.WriteFloat32(&out); err != nil {
-		t.Error(err)
-		return
-	}
-	if out.Len() != 4*len(want) {
-		t.Errorf("%s: %d values, expected %d", v.Name, out.Len()/4, len(want))
-		return
-	}
-	for i, y := range want {
-		got := math.Float32frombits(binary.LittleEndian.Uint32(out.Bytes()[4*i:]))
-		if got != float32(y) && (got == got || y == y) {
-			t.Errorf("%s: value %d is %v, expected %v", v.Name, i, got, float32(y))
-			return
-		}
-	}
-}
-
-// checkParameters compares the parameters extracted from an artifact with what its operands hold.
-func checkParameters(t *testing.T, f *artifact.File, references []*reference, list []*stored) {
-	t.Helper()
-	for i, s := range list {
-		folded := slices.ContainsFunc(f.Index.Notes, func(n artifact.Note) bool { return n.Parameter == i })
-		v, err := f.ParameterValues(f.Index.Parameters[i].Name)
-		if folded {
-			if err == nil {
-				t.Errorf("parameter %d is extracted, and was folded", i)
-			}
-			continue
-		}
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		want := make([]float64, s.elements())
-		for k := range want {
-			want[k] = math.NaN()
-		}
-		for _, r := range references {
-			for _, p := range r.operand.Placements {
-				if p.Parameter == i {
-					r.extract(want, s, &p)
-				}
-			}
-		}
-		compare(t, v, want)
-	}
-}
-
-// extract reads from an operand's values those of a parameter that are not known yet.
-func (r *reference) extract(want []float64, s *stored, p *artifact.Placement) {
-	box := make([]int, len(p.From))
-	for j, f := range p.From {
-		box[j] = int(f.Size)
-	}
-	eachOf(box, func(inside []int) {
-		q := ints(p.To)
-		for j, f := range p.From {
-			q[f.Axis] += inside[j] * int(f.Step)
-			inside[j] += int(f.Begin)
-		}
-		if at := flat(inside, s.shape); math.IsNaN(want[at]) {
-			want[at] = r.y[flat(q, r.shape)] / p.Scale
-		}
-	})
-}
-
-// checkAssembled packs operands with windows of several sizes and several numbers of workers, and compares all.
-func checkAssembled(t *testing.T, list []*stored, operands []recipe.Operand, windows ...uint64) {
-	t.Helper()
-	c, m := store(t, list...)
-	p := assembled(m, operands...)
-	var references []*reference
-	for i := range operands {
-		references = append(references, newReference(&operands[i], list))
-	}
-	var first []byte
-	for i, window := range windows {
-		path := packed(t, c, p, 1+i%3, window)
-		got := read(t, path)
-		if first != nil {
-			if !bytes.Equal(got, first) {
-				t.Errorf("windows of %d give other bytes", window)
-			}
-			continue
-		}
-		first = got
-		f := verified(t, path)
-		for _, r := range references {
-			r.check(t, f)
-		}
-		checkParameters(t, f, references, list)
-	}
-}
 
 // random makes operands of all kinds.
 type random struct {

@@ -1,6 +1,15 @@
 // Package pack carries a plan out: a few workers stream windows of each operand from the source through reused buffers, encode and
-// tile them, and write them where the plan says. The bytes do not depend on the number of workers, and memory does not grow
-// with the model.
+// tile them, and write them where the plan says.
+//
+//	operand   a matrix: its last axis are the columns. It is made of boxes: of a parameter, of a constant, of a fold's sums
+//	  band    windows that share blocks of quantized values; mostly one window. What a worker takes at a time
+//	    window    a part that the layout can be cut to: read, then encoded, then written
+//	      patch     64 x 64 values of the matrix: what is encoded and measured at a time
+//
+// The bytes do not depend on the number of workers nor on how operands are cut: blocks and patches have their places in the
+// operand, and the patches' statistics are added up in the order of FORMAT.md. Memory does not grow with the model: a worker
+// has a window of values and of elements, and 48 bytes for each block of a band. An operand in work has 72 bytes for each
+// patch, and 8 for each value of a fold.
 package pack
 
 import (

@@ -36,34 +36,34 @@ type strip struct {
 	at, columns []int64
 }
 
-// rowAlone says where the only row is.
-var rowAlone = []int64{0}
-
 // next finds the next rows of a patch, which begins in row of the window, that are in a part and neighbours.
 func (r *reader[T]) next(s *strip, p *part[T], row uint64, rows int) bool {
-	axes := r.window.Layout.Axes
 	first := s.begin < 0
-	if len(axes) <= 2 {
-		s.begin, s.rows, s.at = 0, 1, rowAlone
-		if len(axes) == 2 {
-			low, high := max(row, p.begin[0]), min(row+uint64(rows), p.end[0])
-			if low >= high {
-				return false
-			}
-			s.begin, s.rows = int(low-row), int(high-low)
-			if p.at != nil {
-				s.at = p.at[0][low-p.begin[0]:][:s.rows]
-			}
+	switch len(r.window.Size) {
+	case 1:
+		r.space[0] = 0
+		s.begin, s.rows, s.at = 0, 1, r.space[:1]
+	case 2:
+		low, high := max(row, p.begin[0]), min(row+uint64(rows), p.end[0])
+		if low >= high {
+			return false
 		}
-		return first
+		s.begin, s.rows = int(low-row), int(high-low)
+		if p.at != nil {
+			s.at = p.at[0][low-p.begin[0]:][:s.rows]
+		}
+	default:
+		return r.nextOfMany(s, p, row, rows)
 	}
-	from := 0
-	if !first {
-		from = s.begin + s.rows
-	}
-	s.rows = 0
+	return first
+}
+
+// nextOfMany is next for rows that are along several axes.
+func (r *reader[T]) nextOfMany(s *strip, p *part[T], row uint64, rows int) bool {
+	axes := r.window.Layout.Axes
 	var space [layout.MaxAxes]uint64
-	index := space[:len(axes)]
+	index, from := space[:len(axes)], max(s.begin+s.rows, 0)
+	s.rows = 0
 	for i := from; i < rows; i++ {
 		matrixIndex(index, axes, row+uint64(i), 0)
 		at, inside := p.rowAt(index[:len(axes)-1])

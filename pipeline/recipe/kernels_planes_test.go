@@ -34,13 +34,13 @@ func TestBindScaled(t *testing.T) {
 		{"npu1-int4", int4s + record, ""},
 		{"npu1-int8", strings.Replace(int8s, "I8", "U8", 1), `k.txtpb:7: codes in u8 without zeros or minimums hold no negative value`},
 		{"npu1-int8", `format: I8 layout: "N* K* K8 N4 K8 N8"`, `k.txtpb:7: elements of i8 are codes, which scales make values of`},
-		{"npu1-int8", strings.Replace(int8s, "scales {", "scales { format: F16", 1), `argument "b" has 8448 bytes, the operand 8704`},
+		{"npu1-int8", strings.Replace(int8s, "scales {", "scales { format: F16", 1), `scales f16 by [64 1] in K1 N128 at 8192 of 8448 bytes, the operand is values i8 in N4 K1 K8 N4 K8 N8 at 0, scales f32`},
 		{"npu1-int8", strings.Replace(int8s, "scales {", `scales { layout: "N* N64@2 N2@1"`, 1), `k.txtpb:7: layout "N* N64@2 N2@1": column 7`},
-		{"npu1-int8", strings.Replace(int8s, "scales {", `scales { layout: "N64@1 N2@64"`, 1), `argument "b" reads values i8 in N4 K1 K8 N4 K8 N8 at 0, scales f32 by [64 1] in N64@1 N2@64 K1 at 8192, ` +
-			`the operand is values i8 in N4 K1 K8 N4 K8 N8 at 0, scales f32 by [64 1] in K1 N128 at 8192`},
+		{"npu1-int8", strings.Replace(int8s, "scales {", `scales { layout: "N64@1 N2@64"`, 1), `argument "b" reads values i8 in N4 K1 K8 N4 K8 N8 at 0, scales f32 by [64 1] in N64@1 N2@64 K1 at 8192 of 8704 bytes, ` +
+			`the operand is values i8 in N4 K1 K8 N4 K8 N8 at 0, scales f32 by [64 1] in K1 N128 at 8192 of 8704`},
 		{"npu1-int4", int4s + strings.Replace(record, `"codes", "zeros", "scales"`, `"codes", "scales", "zeros"`, 1), `scales bf16 by [32 1] in N4 K2 N8 N4 at 512 of records of 640 bytes`},
 		{"npu1-int4", int4s + record + " high_half_first: true", `reads values u4 high half first in`},
-		{"npu1-int4", int4s, `argument "b" has 4736 bytes, the operand 5120`},
+		{"npu1-int4", int4s, `zeros u4 by [32 1] in K2 N128 at 4608 of 4736 bytes, the operand is values u4 in N4 K2 K4 N8 K8 N4 at 0 of records of 640 bytes`},
 		{"npu2-bfp16", `format: BFP16 layout: "N* K* K8 N4 K8 N8"`, `argument "b" reads layout N4 K1 K8 N4 K8 N8, the operand is in N4 K1 N4 K8 N8 K8`},
 	} {
 		r, err := Builtin("whisper-encoder/" + c.recipe)
