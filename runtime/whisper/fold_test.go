@@ -3,6 +3,8 @@ package whisper
 import (
 	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -10,7 +12,9 @@ import (
 	"npuw/artifact"
 	"npuw/artifact/element"
 	"npuw/artifact/kernel"
+	"npuw/pipeline/recipe"
 	"npuw/runtime/cpu"
+	"npuw/schema/pyreader"
 )
 
 // norms gives each LayerNorm of a network with the linear layers behind it.
@@ -212,94 +216,141 @@ func TestFoldedBesideUnfolded(t *testing.T) {
 	}
 }
 
-func TestRefusesFolds(t *testing.T) {
-	t.Parallel()
-	n := newNetwork(evenSizes, 43)
-	base := plain(n, element.F32)
-	const (
-		norm, final = "encoder.layers.0.self_attn_layer_norm", "encoder.layers.0.final_layer_norm"
-		q, k, v     = "encoder.layers.0.self_attn.q_proj", "encoder.layers.0.self_attn.k_proj", "encoder.layers.0.self_attn.v_proj"
-		fc1, fc2    = "encoder.layers.0.fc1", "encoder.layers.0.fc2"
-	)
-	// unfold takes the notes that name parameters off the operands whose names end so.
-	unfold := func(list []operand, ending string, names ...string) []operand {
-		return change(list, ending, func(o *operand) {
-			o.folded = slices.DeleteFunc(slices.Clone(o.folded), func(name string) bool { return slices.Contains(names, name) })
-		})
-	}
-	note := func(list []operand, ending string, names ...string) []operand {
-		return change(list, ending, func(o *operand) { o.folded = append(slices.Clone(o.folded), names...) })
-	}
-	// apart lays the parameters of the LayerNorms in operands of their own as well.
-	apart := func(list []operand) []operand {
-		for _, o := range base {
-			if strings.Contains(o.name, "_layer_norm") && !slices.ContainsFunc(list, func(p operand) bool { return p.name == o.name }) {
-				list = append(list, o)
-			}
+// Parameters of layer 0, as the refusals name them.
+const (
+	layerNorm0, finalNorm0 = "encoder.layers.0.self_attn_layer_norm", "encoder.layers.0.final_layer_norm"
+	qProj, kProj, vProj    = "encoder.layers.0.self_attn.q_proj", "encoder.layers.0.self_attn.k_proj", "encoder.layers.0.self_attn.v_proj"
+	wide0, narrow0         = "encoder.layers.0.fc1", "encoder.layers.0.fc2"
+)
+
+// foldable is a network in arrangements that refusals begin with: as it is, and with LayerNorms of layer 0 folded, which lie in operands
+// of their own as well.
+type foldable struct {
+	*network
+	base              []operand
+	rows, apart, wide []operand // folded into q, k and v, joined over a row and apart; into fc1
+}
+
+func newFoldable() *foldable {
+	f := &foldable{network: newNetwork(evenSizes, 43)}
+	f.base = plain(f.network, element.F32)
+	f.rows = f.kept(foldNorm(f.network, joinQKV(f.network, f.base, true, "qkv", 1, 1), layerNorm0, qProj, kProj, vProj))
+	f.apart = f.kept(foldNorm(f.network, f.base, layerNorm0, qProj, kProj, vProj))
+	f.wide = f.kept(foldNorm(f.network, f.base, finalNorm0, wide0))
+	return f
+}
+
+// kept adds the operands of LayerNorms that are missing.
+func (f *foldable) kept(list []operand) []operand {
+	for _, o := range f.base {
+		if strings.Contains(o.name, "_layer_norm") && !slices.ContainsFunc(list, func(p operand) bool { return p.name == o.name }) {
+			list = append(list, o)
 		}
-		return list
 	}
-	rows := joinQKV(n, base, true, "qkv", 1, 1)
-	foldedRows, foldedApart := apart(foldNorm(n, rows, norm, q, k, v)), apart(foldNorm(n, base, norm, q, k, v))
-	foldedFC1 := apart(foldNorm(n, base, final, fc1))
-	for _, c := range []struct {
-		name, message string
-		list          []operand
-	}{
+	return list
+}
+
+// unnote takes the notes that name parameters off the operands whose names end so; all notes where none is named.
+func unnote(list []operand, ending string, names ...string) []operand {
+	return change(list, ending, func(o *operand) {
+		o.folded = slices.DeleteFunc(slices.Clone(o.folded), func(name string) bool { return len(names) == 0 || slices.Contains(names, name) })
+	})
+}
+
+// note adds notes.
+func note(list []operand, ending string, names ...string) []operand {
+	return change(list, ending, func(o *operand) { o.folded = append(slices.Clone(o.folded), names...) })
+}
+
+// refusal is operands that New must refuse, with a message.
+type refusal struct {
+	name, message string
+	list          []operand
+}
+
+func (f *foldable) refuse(t *testing.T, list []refusal) {
+	t.Helper()
+	for _, c := range list {
+		refuse(t, c.name, packNetwork(t, f.network, c.list, nil), c.message)
+	}
+}
+
+// A LayerNorm that is folded into some of what reads it, or by halves.
+func TestRefusesHalfFolds(t *testing.T) {
+	t.Parallel()
+	f := newFoldable()
+	f.refuse(t, []refusal{
 		{
 			"into some", `LayerNorm "encoder.layers.0.self_attn_layer_norm" is folded into "encoder.layers.0.self_attn.q_proj" (operand "encoder.layers.0.self_attn.q_proj.weight"), ` +
 				`but not into "encoder.layers.0.self_attn.k_proj" (operand "encoder.layers.0.self_attn.k_proj.weight"); fold it into all linear layers behind it, or into none`,
-			foldNorm(n, base, norm, q),
+			foldNorm(f.network, f.base, layerNorm0, qProj),
 		},
 		{
 			"gamma alone", `LayerNorm "encoder.layers.0.final_layer_norm" is folded by halves: "encoder.layers.0.final_layer_norm.weight" is folded into its linear layers, ` +
 				`but operand "encoder.layers.0.fc1.bias" has none of "encoder.layers.0.final_layer_norm.bias"; fold both, or none`,
-			change(foldedFC1, "0.fc1.bias", func(o *operand) { o.folded = nil }),
+			unnote(f.wide, "0.fc1.bias"),
 		},
 		{
 			"gamma alone, with a row", `is folded by halves`,
-			unfold(foldedRows, "0.self_attn.qkv", norm+".bias"),
+			unnote(f.rows, "0.self_attn.qkv", layerNorm0+".bias"),
 		},
 		{
 			"gamma alone, of k", `is folded by halves: "encoder.layers.0.self_attn_layer_norm.weight" is folded into its linear layers, but operand "encoder.layers.0.self_attn.k_proj.weight" has none`,
-			without(foldedApart, "0.self_attn.k_proj.sums"),
+			without(f.apart, "0.self_attn.k_proj.sums"),
 		},
 		{
 			"beta alone", `parameter "encoder.layers.0.fc1.bias" in operand "encoder.layers.0.fc1.bias": what lies there was computed from it and ["encoder.layers.0.final_layer_norm.bias" "encoder.layers.0.fc1.weight"]; its own values were expected`,
-			change(foldedFC1, "0.fc1.weight", func(o *operand) { o.folded = nil }),
+			unnote(f.wide, "0.fc1.weight"),
 		},
 		{
 			"the weight's note is missing", `parameter "encoder.layers.0.final_layer_norm.weight" in operand "encoder.layers.0.fc1.weight": it is folded into ["encoder.layers.0.fc1.weight" "encoder.layers.0.fc1.bias"] there, which the runtime cannot account for`,
-			unfold(change(foldedFC1, "0.fc1.bias", func(o *operand) { o.folded = nil }), "0.fc1.weight", fc1+".weight"),
+			unnote(unnote(f.wide, "0.fc1.bias"), "0.fc1.weight", wide0+".weight"),
 		},
+	})
+}
+
+// Notes where there is nothing to fold, or of something else.
+func TestRefusesOtherFolds(t *testing.T) {
+	t.Parallel()
+	f := newFoldable()
+	f.refuse(t, []refusal{
 		{
 			"gamma's note is missing", `parameter "encoder.layers.0.fc1.weight" in operand "encoder.layers.0.fc1.weight": what lies there was computed from it and ["encoder.layers.0.fc2.bias"], but not from "encoder.layers.0.final_layer_norm.weight", the LayerNorm's before it`,
-			note(unfold(foldedFC1, "0.fc1.weight", final+".weight"), "0.fc1.weight", fc2+".bias"),
+			note(unnote(f.wide, "0.fc1.weight", finalNorm0+".weight"), "0.fc1.weight", narrow0+".bias"),
 		},
 		{
 			"another LayerNorm", `parameter "encoder.layers.0.self_attn_layer_norm.weight" in operand "encoder.layers.0.fc1.weight": it is folded into ["encoder.layers.0.fc1.weight" "encoder.layers.0.fc1.bias"] there`,
-			note(foldedFC1, "0.fc1.weight", norm+".weight"),
+			note(f.wide, "0.fc1.weight", layerNorm0+".weight"),
 		},
 		{
 			"a layer with no LayerNorm before it", `parameter "encoder.layers.0.fc2.weight" in operand "encoder.layers.0.fc2.weight": what lies there was computed from it and ["encoder.layers.0.final_layer_norm.weight"]; its own values were expected`,
-			note(base, "0.fc2.weight", final+".weight", fc2+".weight"),
+			note(f.base, "0.fc2.weight", finalNorm0+".weight", narrow0+".weight"),
 		},
 		{
 			"a convolution", `parameter "encoder.conv1.weight" in operand "encoder.conv1.weight": what lies there was computed from it and ["encoder.conv1.bias"]`,
-			note(base, "conv1.weight", "encoder.conv1.weight", "encoder.conv1.bias"),
+			note(f.base, "conv1.weight", "encoder.conv1.weight", "encoder.conv1.bias"),
 		},
 		{
 			"the last LayerNorm", `parameter "encoder.layer_norm.weight" in operand "encoder.conv1.bias": it is folded there, and lies in no operand by itself`,
-			note(without(base, "encoder.layer_norm.weight"), "conv1.bias", "encoder.layer_norm.weight"),
+			note(without(f.base, "encoder.layer_norm.weight"), "conv1.bias", "encoder.layer_norm.weight"),
 		},
 		{
 			"a bias without a place", `parameter "encoder.layers.0.fc1.bias" in operand "encoder.layers.0.fc1.weight": it is folded there, and lies in no operand by itself`,
-			note(without(foldedFC1, "0.fc1.bias"), "0.fc1.weight", final+".bias", fc1+".bias"),
+			note(without(f.wide, "0.fc1.bias"), "0.fc1.weight", finalNorm0+".bias", wide0+".bias"),
 		},
+	})
+}
+
+// What beta adds to k_proj, which has no bias, must have one place.
+func TestRefusesSumsWithoutAPlace(t *testing.T) {
+	t.Parallel()
+	f := newFoldable()
+	n := f.network
+	f.refuse(t, []refusal{
 		{
 			"no room for what beta adds to k", `parameter "encoder.layers.0.self_attn.k_proj.weight" in operand "encoder.layers.0.self_attn.qkv": ` +
 				`"encoder.layers.0.self_attn_layer_norm.bias" is folded into it, which has no bias, and there is neither a row under it nor a vector for what that adds`,
-			change(foldedRows, "0.self_attn.qkv", func(o *operand) {
+			change(f.rows, "0.self_attn.qkv", func(o *operand) {
 				o.fills = []artifact.Fill{{Begin: []uint64{n.DModel, n.DModel}, Size: []uint64{1, n.DModel}}}
 				o.places = o.places[:len(o.places)-1]
 			}),
@@ -307,19 +358,74 @@ func TestRefusesFolds(t *testing.T) {
 		{
 			"room in several rows", `parameter "encoder.layers.0.self_attn_layer_norm.bias" in operand "encoder.layers.0.self_attn.k": it is folded into "encoder.layers.0.self_attn.k_proj.weight" there, ` +
 				`which has no bias; what that adds could be in any of rows [32 to 33] of K`,
-			change(apart(foldNorm(n, joinQKV(n, base, true, "k", 1, 1), norm, q, k, v)), "0.self_attn.k", func(o *operand) { o.axes[0].Extent++ }),
+			change(f.kept(foldNorm(n, joinQKV(n, f.base, true, "k", 1, 1), layerNorm0, qProj, kProj, vProj)), "0.self_attn.k", func(o *operand) { o.axes[0].Extent++ }),
 		},
 		{
 			"room in several parts of a vector", `and there is neither a row under it nor a vector`,
-			change(foldedApart, "0.self_attn.k_proj.sums", func(o *operand) { o.axes[0].Extent++ }),
+			change(f.apart, "0.self_attn.k_proj.sums", func(o *operand) { o.axes[0].Extent++ }),
 		},
 		{
 			"a row that holds more", `parameter "encoder.layers.0.self_attn.v_proj.weight" in operand "encoder.layers.0.self_attn.qkv": row 32 of K, which is added to it, holds something in columns [64 to 95]`,
-			append(change(foldedRows, "0.self_attn.qkv", func(o *operand) {
-				o.places = slices.DeleteFunc(slices.Clone(o.places), func(p placing) bool { return p.name == v+".bias" })
-			}), foldedApart[slices.IndexFunc(foldedApart, func(o operand) bool { return o.name == v+".bias" })]),
+			append(change(f.rows, "0.self_attn.qkv", func(o *operand) {
+				o.places = slices.DeleteFunc(slices.Clone(o.places), func(p placing) bool { return p.name == vProj+".bias" })
+			}), f.apart[slices.IndexFunc(f.apart, func(o operand) bool { return o.name == vProj+".bias" })]),
 		},
-	} {
-		refuse(t, c.name, packNetwork(t, n, c.list, nil), c.message)
+	})
+}
+
+// foldingRecipe is a built-in recipe that joins q, k and v and lays biases under weights, in f32, with LayerNorms folded.
+func foldingRecipe(t *testing.T) string {
+	t.Helper()
+	text, err := recipe.BuiltinText(Family + "/npu1-rowmajor-bias")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rest := string(text)
+	// cut takes the rule out that begins so.
+	cut := func(begin string) string {
+		t.Helper()
+		before, rule, found := strings.Cut(rest, begin)
+		rule, after, ended := strings.Cut(rule, "\n}\n")
+		if !found || !ended {
+			t.Fatalf("the recipe has no %q", begin)
+		}
+		rest = before + after
+		return begin + rule + "\n}\n"
+	}
+	const layer = "encoder.layers.{i}."
+	fold := func(norm string) string {
+		return fmt.Sprintf("part { fold { gamma: %q beta: %q }", layer+norm+".weight", layer+norm+".bias")
+	}
+	qkv := cut("operand {\n  name: \"" + layer + "self_attn.qkv_proj.weight\"")
+	wide := cut("operand {\n  part {\n    parameter: \"" + layer + "fc{j}.weight\"")
+	narrow := strings.ReplaceAll(wide, "fc{j}", "fc2")
+	cut("operand {\n  parameter: \"" + layer + "*_layer_norm.*\"")
+	rest += strings.ReplaceAll(qkv, "part {", fold("self_attn_layer_norm")) +
+		strings.ReplaceAll(strings.ReplaceAll(wide, "fc{j}", "fc1"), "part {", fold("final_layer_norm")) + narrow
+	rest = strings.ReplaceAll(rest, "format: BF16", "format: F32")
+	return strings.ReplaceAll(rest, "  tile { m: 64 k: 64 n: 32 a: BF16 c: F32 }\n", "")
+}
+
+// A recipe that folds LayerNorms, as the pipeline packs it, gives what the model gives.
+func TestFoldingRecipe(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(pyreader.TempDir(t), "folding.txtpb")
+	if err := os.WriteFile(path, []byte(foldingRecipe(t)), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	bare := 0
+	opts := Options{Trace: func(s Step) error {
+		if s.Kernel.Operation == kernel.LayerNorm && s.Kernel.Argument("gamma") == nil {
+			bare++
+		}
+		return nil
+	}}
+	model := packModel(t, fixtures+"whisper-tiny-encoder.onnx", path)
+	got := encode(t, newCPU(t, cpu.Options{}), model, readFloats(t, fixtures+"whisper-tiny-encoder.in.f32"), opts)
+	if bare != 4 {
+		t.Errorf("%d LayerNorms without gamma, want 4", bare)
+	}
+	if worst := maxError(t, got, readFloats(t, fixtures+"whisper-tiny-encoder.ort.f32")); worst > 1e-4 {
+		t.Errorf("largest error %.3g, allowed 1e-4", worst)
 	}
 }
