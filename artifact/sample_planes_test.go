@@ -223,25 +223,25 @@ func contiguousOperands() []sampleOperand {
 // moreContiguousOperands are those with minimums and with NF4.
 func moreContiguousOperands() []sampleOperand {
 	return []sampleOperand{
-		{ // a scale for each row, one minimum for all
+		{ // a scale for each row, one minimum for all; they lie in the other order
 			name: "u8", axes: axes("C", 2, 2, "N", 3, 4, "X", 5, 5), size: 60,
 			placements: []Placement{placed(u8Weight, 3, from(0, 3, 1, 1, 0, 2, 1, 0, 0, 5, 1, 2), 0, 0, 0)},
 			logical:    func(i []uint64) float64 { return u8Value(i[0], i[1], i[2]) },
 			planes: []samplePlane{
 				{
-					plane.Plane{Format: element.U8, Bytes: 40, PadBits: 0xff},
+					plane.Plane{Format: element.U8, Offset: 20, Bytes: 40, PadBits: 0xff},
 					axes("C", 2, 2, "N", 3, 4, "X", 5, 5), digits(2, 5, 1, 0, 2, 1, 1, 4, 1),
-					func(i []uint64) uint64 { return 8 * (i[2]*8 + i[0]*4 + i[1]) },
+					func(i []uint64) uint64 { return 8 * (20 + i[2]*8 + i[0]*4 + i[1]) },
 					func(i []uint64) uint64 { return code(u8Weight, i[1]*10+i[0]*5+i[2], 256) },
 				}, {
-					plane.Plane{Role: plane.Scales, Format: element.F16, Offset: 40, Bytes: 16, Block: []uint64{1, 1, 5}},
+					plane.Plane{Role: plane.Scales, Format: element.F16, Offset: 4, Bytes: 16, Block: []uint64{1, 1, 5}},
 					axes("C", 2, 2, "N", 3, 4, "X", 1, 1), digits(0, 2, 1, 1, 4, 1),
-					func(i []uint64) uint64 { return 8 * (40 + 2*(i[0]*4+i[1])) },
+					func(i []uint64) uint64 { return 8 * (4 + 2*(i[0]*4+i[1])) },
 					func(i []uint64) uint64 { return bitsOf(u8Scale(i[0], i[1]), element.F16) },
 				}, {
-					plane.Plane{Role: plane.Minimums, Format: element.F32, Offset: 56, Bytes: 4, Block: []uint64{2, 4, 5}},
+					plane.Plane{Role: plane.Minimums, Format: element.F32, Bytes: 4, Block: []uint64{2, 4, 5}},
 					axes("C", 1, 1, "N", 1, 1, "X", 1, 1), nil,
-					func([]uint64) uint64 { return 8 * 56 },
+					func([]uint64) uint64 { return 0 },
 					func([]uint64) uint64 { return uint64(math.Float32bits(u8Minimum)) },
 				},
 			},
@@ -272,8 +272,8 @@ func recordOperands() []sampleOperand {
 	u4Plane := plane.Plane{Format: element.U4, Bytes: 112, PadBits: 5, RecordElements: 32, RecordBytes: 32}
 	u4Scales := plane.Plane{Role: plane.Scales, Format: element.BF16, Offset: 18, Bytes: 104, PadBits: 0x3f80, RecordElements: 4, RecordBytes: 32, Block: []uint64{8, 1}}
 	u4Zeros := plane.Plane{Role: plane.Zeros, Format: element.U4, Offset: 26, Bytes: 98, PadBits: 9, RecordElements: 4, RecordBytes: 32, Block: []uint64{8, 1}}
-	mxPlane := plane.Plane{Format: element.I8, Bytes: 296, RecordElements: 32, RecordBytes: 33}
-	mxScales := plane.Plane{Role: plane.Scales, Format: element.E8M0, Offset: 32, Bytes: 265, PadBits: 127, RecordElements: 1, RecordBytes: 33, Block: []uint64{32, 1}}
+	mxPlane := plane.Plane{Format: element.I8, Offset: 1, Bytes: 296, RecordElements: 32, RecordBytes: 33}
+	mxScales := plane.Plane{Role: plane.Scales, Format: element.E8M0, Bytes: 265, PadBits: 127, RecordElements: 1, RecordBytes: 33, Block: []uint64{32, 1}}
 	return []sampleOperand{
 		{ // a record a column: 32 codes, 2 bytes, 4 scales, 4 zeros, 4 bytes
 			name: "u4", axes: axes("K", 20, 32, "N", 3, 4), size: 128,
@@ -295,18 +295,18 @@ func recordOperands() []sampleOperand {
 				},
 			},
 		},
-		{ // 32 codes and their power of two
+		{ // a power of two and its 32 codes
 			name: "mx", axes: axes("K", 40, 96, "N", 3, 3), size: 297,
 			placements: []Placement{placed(mxWeight, 1, from(0, 3, 1, 1, 0, 40, 1, 0), 0, 0)},
 			logical:    func(i []uint64) float64 { return mxValue(i[0], i[1]) },
 			planes: []samplePlane{
 				{
 					mxPlane, axes("K", 40, 96, "N", 3, 3), digits(1, 3, 1, 0, 96, 1),
-					func(i []uint64) uint64 { return 8 * (i[1]*99 + i[0]/32*33 + i[0]%32) },
+					func(i []uint64) uint64 { return 8 * (i[1]*99 + i[0]/32*33 + 1 + i[0]%32) },
 					func(i []uint64) uint64 { return uint64(byte(int8(valueOf(mxWeight, i[1]*40+i[0])))) },
 				}, {
 					mxScales, axes("K", 2, 3, "N", 3, 3), digits(1, 3, 1, 0, 3, 1),
-					func(i []uint64) uint64 { return 8 * (i[1]*99 + i[0]*33 + 32) },
+					func(i []uint64) uint64 { return 8 * (i[1]*99 + i[0]*33) },
 					func(i []uint64) uint64 { return mxExponent(32*i[0], i[1]) },
 				},
 			},

@@ -122,7 +122,7 @@ func drawPlanes(r *rand.Rand, s *Storage) {
 	}
 	if r.IntN(2) == 0 {
 		end := uint64(0)
-		for i := range planes {
+		for _, i := range r.Perm(len(planes)) {
 			p := &planes[i]
 			p.Bytes, _ = BytesOf(p.Format, p.elements())
 			p.Offset = end + gap(r)
@@ -149,7 +149,7 @@ func drawRecords(r *rand.Rand, s *Storage, planes []Plane) {
 		return
 	}
 	n, end := choose(r, counts), uint64(0)
-	for i := range planes {
+	for _, i := range r.Perm(len(planes)) {
 		p := &planes[i]
 		p.RecordElements = p.elements() / n
 		p.Offset = end + gap(r)
