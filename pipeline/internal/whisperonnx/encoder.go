@@ -85,7 +85,8 @@ func (g *graph) norm(scope string, s sum, output string) (h, x string) {
 		return outputs[0], name + "_output_3"
 	}
 	x = g.sum(s)
-	op, inputs, attributes := "Add", []string{}, []*pb.AttributeProto(nil)
+	op, attributes := "Add", []*pb.AttributeProto(nil)
+	var inputs []string
 	if g.opset() >= 17 {
 		op, attributes = "LayerNormalization", append([]*pb.AttributeProto{integerAttribute("axis", -1)}, eps...)
 		inputs = []string{x, scale(), shift()}
