@@ -147,11 +147,19 @@ func (p *decodedPlane) known() bool {
 	return p.Role <= plane.Minimums && (p.Format.Known() || p.Format == 0)
 }
 
+// whole reports whether a plane is all of so many bytes, of values in a known format, without records.
+func (p *decodedPlane) whole(bytes uint64) bool {
+	return p.Offset == 0 && p.Bytes == bytes && p.RecordElements == 0 && p.RecordBytes == 0 && p.Role == plane.Values && p.order == 0 && p.Format.Known()
+}
+
 // storage gives what an operand or argument says of its planes. Where a role or an element format is not known, nothing but those is
 // taken: it is of no use here.
 func (d *decoder) storage(thing, name string, e plane.Encoding, bytes uint64, axesAt, planesAt int, axes []layout.Axis, list []decodedPlane) (
 	f element.Format, padBits uint64, digits []layout.Digit, planes []plane.Plane,
 ) {
+	if e == plane.Plain && len(list) == 1 && list[0].Block == nil && list[0].whole(bytes) { // most are
+		return list[0].Format, list[0].PadBits, list[0].Layout.Digits, nil
+	}
 	for i := range list {
 		if !list[i].known() {
 			return list[0].Format, 0, nil, unknownPlanes(list)
@@ -179,8 +187,7 @@ func (d *decoder) storage(thing, name string, e plane.Encoding, bytes uint64, ax
 	if e != plane.Plain {
 		return p.Format, p.PadBits, p.Layout.Digits, d.grids(axesAt, planesAt, axes, list)
 	}
-	plain := p.Offset == 0 && p.Bytes == bytes && p.RecordElements == 0 && p.RecordBytes == 0 && p.Role == plane.Values && p.order == 0
-	if !plain || slices.ContainsFunc(p.Block, func(b uint64) bool { return b != 1 }) {
+	if !p.whole(bytes) || slices.ContainsFunc(p.Block, func(b uint64) bool { return b != 1 }) {
 		d.fail(p.at, "%s %q: the plane of encoding 0 must be all of it, values, without blocks or records", thing, name)
 	}
 	return p.Format, p.PadBits, p.Layout.Digits, nil
