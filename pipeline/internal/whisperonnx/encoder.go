@@ -69,36 +69,39 @@ func (g *graph) branch(scope, x string) (h, bias string) {
 
 // norm adds a LayerNorm of s, and gives what s amounts to, too. output names its last value, "" for the usual name.
 func (g *graph) norm(scope string, s sum, output string) (h, x string) {
-	scale, shift := func() string { return g.weight(stateName(scope) + ".weight") }, func() string { return g.weight(stateName(scope) + ".bias") }
-	eps := []*pb.AttributeProto{floatAttribute("epsilon", 1e-5)}
+	eps := floatAttribute("epsilon", 1e-5)
+	parameter := func(kind string) string { return g.weight(stateName(scope) + "." + kind) }
+	last := func(op string, attributes []*pb.AttributeProto, inputs ...string) string {
+		if output == "" {
+			return g.node(scope, op, attributes, inputs...)
+		}
+		g.add("", g.name(scope, op), op, []string{output}, attributes, inputs...)
+		return output
+	}
 	if g.SkipNorm && s.b != "" {
-		name := g.name(scope, "SkipLayerNormalization")
-		outputs := []string{name + "_output_0", "", "", name + "_output_3"}
-		if output != "" {
-			outputs = []string{output}
-		}
-		inputs := []string{s.a, s.b, scale(), shift()}
-		if s.bias != "" {
-			inputs = append(inputs, s.bias)
-		}
-		g.add(microsoft, name, "SkipLayerNormalization", outputs, eps, inputs...)
-		return outputs[0], name + "_output_3"
+		return g.skipNorm(scope, s, output, eps, parameter("weight"), parameter("bias"))
 	}
 	x = g.sum(s)
-	op, attributes := "Add", []*pb.AttributeProto(nil)
-	var inputs []string
 	if g.opset() >= 17 {
-		op, attributes = "LayerNormalization", append([]*pb.AttributeProto{integerAttribute("axis", -1)}, eps...)
-		inputs = []string{x, scale(), shift()}
-	} else {
-		scaled := g.node(scope, "Mul", nil, g.normal(scope, x), scale())
-		inputs = []string{scaled, shift()}
+		return last("LayerNormalization", []*pb.AttributeProto{integerAttribute("axis", -1), eps}, x, parameter("weight"), parameter("bias")), x
 	}
-	if output == "" {
-		return g.node(scope, op, attributes, inputs...), x
+	scaled := g.node(scope, "Mul", nil, g.normal(scope, x), parameter("weight"))
+	return last("Add", nil, scaled, parameter("bias")), x
+}
+
+// skipNorm is norm as one operator of ONNX Runtime's, which gives the sum as its output 3.
+func (g *graph) skipNorm(scope string, s sum, output string, eps *pb.AttributeProto, scale, shift string) (h, x string) {
+	name := g.name(scope, "SkipLayerNormalization")
+	outputs := []string{name + "_output_0", "", "", name + "_output_3"}
+	if output != "" {
+		outputs = []string{output}
 	}
-	g.add("", g.name(scope, op), op, []string{output}, attributes, inputs...)
-	return output, x
+	inputs := []string{s.a, s.b, scale, shift}
+	if s.bias != "" {
+		inputs = append(inputs, s.bias)
+	}
+	g.add(microsoft, name, "SkipLayerNormalization", outputs, []*pb.AttributeProto{eps}, inputs...)
+	return outputs[0], name + "_output_3"
 }
 
 // normal adds (x - mean) / deviation, as opset 14 has it.

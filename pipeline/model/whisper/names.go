@@ -1,6 +1,7 @@
 package whisper
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -42,16 +43,14 @@ func (e *encoder) name(weights []onnx.Weight, s *structure, unfit error) error {
 	for i := range weights {
 		w := &weights[i]
 		var err error
-		if at := places[w]; len(at) > 0 && at[0].part != nil {
+		switch at := places[w]; {
+		case len(at) == 0:
+			err = e.nameWhole(w, "", uses[w.Constant], unfit)
+		case slices.ContainsFunc(at, func(p place) bool { return p.part != nil }):
 			err = e.nameParts(w, at)
-		} else {
-			if at == nil {
-				at = []place{{}}
-			}
-			for _, p := range at {
-				if err == nil {
-					err = e.nameWhole(w, p.name, uses[w.Constant], unfit)
-				}
+		default:
+			for j := 0; j < len(at) && err == nil; j++ {
+				err = e.nameWhole(w, at[j].name, uses[w.Constant], nil)
 			}
 		}
 		if err != nil {
@@ -100,12 +99,16 @@ func (e *encoder) nameWhole(w *onnx.Weight, placed string, uses int, unfit error
 	return e.keep(name, p)
 }
 
+// nameless is the error for w, which has no name; the node at which the graph could not be followed is what is at fault, if there is one.
 func (e *encoder) nameless(w *onnx.Weight, unfit error) error {
-	what := fmt.Sprintf("its weights %.200q have no name: neither node nor value has one", w.Constant.Name)
-	if unfit == nil {
-		return e.m.Graph.Fail(w.Node, source.ErrParameters, what+", and nothing in the structure of a Whisper encoder stands there", "export the encoder alone, as torch.onnx and Optimum do")
+	var at *source.Error
+	if errors.As(unfit, &at) {
+		named := *at
+		named.Problem = fmt.Sprintf("%s, and without that the weights %.200q of %s have no name", at.Problem, w.Constant.Name, w.Node)
+		return &named
 	}
-	return e.m.Graph.Fail(w.Node, source.ErrParameters, fmt.Sprintf("%s, and the graph cannot be followed (%v)", what, unfit), "export with node names (torch.onnx and Optimum write them)")
+	return e.m.Graph.Fail(w.Node, source.ErrParameters, fmt.Sprintf("its weights %.200q have no name: neither node nor value has one, and a Whisper encoder has none at this place", w.Constant.Name),
+		"export the encoder alone")
 }
 
 // nameParts names the parts of a weight that joins several parameters: each of its values belongs to one of them.

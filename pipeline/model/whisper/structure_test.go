@@ -191,40 +191,40 @@ func TestStructureIsNotFound(t *testing.T) {
 		parts  []string
 	}{
 		"another activation":        {"gelu,stripped", first("BiasGelu", "BiasSelu"), source.ErrUnsupported, []string{"com.microsoft.BiasSelu node", "not understood"}},
-		"ReLU between convolutions": {"gelu,stripped", first("Gelu", "Relu"), source.ErrParameters, []string{"com.microsoft.Relu node", "the GELU of conv1"}},
-		"no Softmax":                {"stripped", first("Softmax", "Sigmoid"), source.ErrParameters, []string{"Sigmoid node", "Softmax of the scores"}},
-		"no norm at the end":        {"opset17,stripped", func(g *pb.GraphProto) { g.Output[0].Name = &nodes(g, "Add")[0].Output[0] }, source.ErrParameters, []string{"Add node", "its last LayerNorm"}},
+		"ReLU between convolutions": {"gelu,stripped", first("Gelu", "Relu"), source.ErrUnsupported, []string{"com.microsoft.Relu node", "the GELU of conv1"}},
+		"no Softmax":                {"stripped", first("Softmax", "Sigmoid"), source.ErrUnsupported, []string{"Sigmoid node", "Softmax of the scores"}},
+		"no norm at the end":        {"opset17,stripped", func(g *pb.GraphProto) { g.Output[0].Name = &nodes(g, "Add")[0].Output[0] }, source.ErrUnsupported, []string{"Add node", "its last LayerNorm"}},
 		"no sum before a norm": {"opset17,stripped", func(g *pb.GraphProto) {
 			adds := nodes(g, "Add")
 			adds[len(adds)-1].OpType = proto.String("Max")
-		}, source.ErrParameters, []string{"LayerNormalization node", "its last LayerNorm"}},
+		}, source.ErrUnsupported, []string{"LayerNormalization node", "its last LayerNorm"}},
 		"a norm of another sum": {"opset17,stripped", func(g *pb.GraphProto) {
 			norms := nodes(g, "LayerNormalization")
 			norms[1].Input[0] = norms[0].Input[0]
-		}, source.ErrParameters, []string{"is a LayerNorm of Add node", "final_layer_norm"}},
+		}, source.ErrUnsupported, []string{"is a LayerNorm of Add node", "final_layer_norm"}},
 		"a Clip that clips": {"opset17,stripped", func(g *pb.GraphProto) {
 			constant(g, "low", 0)
 			constant(g, "high", 6)
 			before(g, nodes(g, "LayerNormalization")[2], 0, "Clip", "low", "high")
-		}, source.ErrParameters, []string{"self_attn_layer_norm"}},
-		"no input":                   {"stripped", func(g *pb.GraphProto) { before(g, nodes(g, "Conv")[0], 0, "Relu") }, source.ErrParameters, []string{"Relu node", "its input"}},
-		"an output that is an input": {"stripped", func(g *pb.GraphProto) { g.Output[0].Name = proto.String("input_features") }, source.ErrParameters, []string{`"input_features"`, "its last LayerNorm"}},
-		"no output":                  {"stripped", func(g *pb.GraphProto) { g.Output = nil }, source.ErrParameters, []string{"no output"}},
-		"an activation in Conv":      {"stripped", attributed("Conv", textAttribute("activation", "Relu")), source.ErrParameters, []string{"Conv node", "conv1"}},
+		}, source.ErrUnsupported, []string{"self_attn_layer_norm"}},
+		"no input":                   {"stripped", func(g *pb.GraphProto) { before(g, nodes(g, "Conv")[0], 0, "Relu") }, source.ErrUnsupported, []string{"Relu node", "its input"}},
+		"an output that is an input": {"stripped", func(g *pb.GraphProto) { g.Output[0].Name = proto.String("input_features") }, source.ErrUnsupported, []string{`"input_features"`, "its last LayerNorm"}},
+		"no output":                  {"stripped", func(g *pb.GraphProto) { g.Output = nil }, source.ErrUnsupported, []string{"no output"}},
+		"an activation in Conv":      {"stripped", attributed("Conv", textAttribute("activation", "Relu")), source.ErrUnsupported, []string{"Conv node", "conv1"}},
 		"an activation in Gemm": {"gemm,stripped", func(g *pb.GraphProto) {
 			n := nodes(g, "Gemm")[4] // fc1
 			n.OpType, n.Domain = proto.String("FusedGemm"), proto.String(onnx.Microsoft)
 			n.Attribute = append(n.Attribute, textAttribute("activation", "Relu"))
-		}, source.ErrParameters, []string{"the GELU of fc1"}},
-		"attention to earlier positions alone": {"attention,stripped", attributed("Attention", intAttribute("unidirectional", 1)), source.ErrParameters, []string{"com.microsoft.Attention node", "unidirectional"}},
-		"rotated":                              {"mha,stripped", attributed("MultiHeadAttention", intAttribute("do_rotary", 1)), source.ErrParameters, []string{"com.microsoft.MultiHeadAttention node", "do_rotary"}},
+		}, source.ErrUnsupported, []string{"the GELU of fc1"}},
+		"attention to earlier positions alone": {"attention,stripped", attributed("Attention", intAttribute("unidirectional", 1)), source.ErrUnsupported, []string{"com.microsoft.Attention node", "unidirectional"}},
+		"rotated":                              {"mha,stripped", attributed("MultiHeadAttention", intAttribute("do_rotary", 1)), source.ErrUnsupported, []string{"com.microsoft.MultiHeadAttention node", "do_rotary"}},
 		"a mask": {"mha,stripped", func(g *pb.GraphProto) {
 			n := nodes(g, "MultiHeadAttention")[0]
 			n.Input = append(n.Input, "", "input_features")
-		}, source.ErrParameters, []string{"operand 5"}},
-		"no heads":                  {"mha,stripped", func(g *pb.GraphProto) { nodes(g, "MultiHeadAttention")[0].Attribute = nil }, source.ErrParameters, []string{"no num_heads"}},
-		"values of another size":    {"attention,stripped", attributed("Attention", intAttribute("qkv_hidden_sizes", 36, 36, 72)), source.ErrParameters, []string{"qkv_hidden_sizes [36 36 72]"}},
-		"no keys":                   {"operator,stripped", func(g *pb.GraphProto) { nodes(g, "Attention")[0].Input[1] = "" }, source.ErrParameters, []string{"Attention node", "k_proj"}},
+		}, source.ErrUnsupported, []string{"operand 5"}},
+		"no heads":                  {"mha,stripped", func(g *pb.GraphProto) { nodes(g, "MultiHeadAttention")[0].Attribute = nil }, source.ErrCorrupt, []string{"no num_heads"}},
+		"values of another size":    {"attention,stripped", attributed("Attention", intAttribute("qkv_hidden_sizes", 36, 36, 72)), source.ErrUnsupported, []string{"qkv_hidden_sizes [36 36 72]"}},
+		"no keys":                   {"operator,stripped", func(g *pb.GraphProto) { nodes(g, "Attention")[0].Input[1] = "" }, source.ErrUnsupported, []string{"Attention node", "k_proj"}},
 		"folded scale in Attention": {"attention,stripped", attributed("Attention", floatAttribute("scale", 1)), source.ErrUnsupported, []string{"com.microsoft.Attention node", "a scale of 1, expected"}},
 		"folded scale": {"stripped", func(g *pb.GraphProto) {
 			constant(g, "three", 3)
@@ -250,7 +250,7 @@ func TestStructureIsNotFound(t *testing.T) {
 		"a slice of positions": {"mha-sliced,stripped", func(g *pb.GraphProto) {
 			g.Initializer = append(g.Initializer, &pb.TensorProto{Name: proto.String("axis"), DataType: proto.Int32(7), Dims: []int64{1}, Int64Data: []int64{1}})
 			nodes(g, "Slice")[0].Input[3] = "axis"
-		}, source.ErrParameters, []string{"Slice node", "what q_proj makes"}},
+		}, source.ErrUnsupported, []string{"Slice node", "what q_proj makes"}},
 		"either of two layers": {"nested,stripped", func(g *pb.GraphProto) {
 			n := nodes(g, "If")[0]
 			n.Attribute[1].G = n.Attribute[0].G
@@ -318,7 +318,7 @@ func TestTiedBiases(t *testing.T) {
 		node(g, "/layers.1/fc1/Add").Name = nil
 		nodes(g, "Erf")[0].OpType = proto.String("Sigmoid")
 	})
-	if _, _, err := recognise(t, path); !errors.Is(err, source.ErrParameters) || !strings.Contains(err.Error(), "no name") {
+	if _, _, err := recognise(t, path); !errors.Is(err, source.ErrUnsupported) || !strings.Contains(err.Error(), "no name") {
 		t.Errorf("%v, expected that a tied tensor's name does not count", err)
 	}
 }

@@ -387,11 +387,11 @@ func TestRefused(t *testing.T) {
 		"no name, and no structure": {func(g *pb.GraphProto) {
 			node(g, "/layers.0/self_attn/k_proj/MatMul").Name = proto.String("")
 			node(g, "/layers.1/activation_fn/Erf").OpType = proto.String("Relu")
-		}, source.ErrParameters, []string{"no name", "onnx::MatMul_315", `Mul node "/layers.1/activation_fn/Mul_1"`, "the GELU of fc1"}},
+		}, source.ErrUnsupported, []string{"no name", "onnx::MatMul_315", `Mul node "/layers.1/activation_fn/Mul_1"`, "the GELU of fc1"}},
 		"no name, and no place": {func(g *pb.GraphProto) {
 			g.Node = append(g.Node, &pb.NodeProto{OpType: proto.String("Add"), Input: []string{"last_hidden_state", "spare"}, Output: []string{"unused"}})
 			g.Initializer = append(g.Initializer, &pb.TensorProto{Name: proto.String("spare"), Dims: []int64{64}, DataType: proto.Int32(1), RawData: make([]byte, 256)})
-		}, source.ErrParameters, []string{"Add node", `"spare"`, "no name", "nothing in the structure"}},
+		}, source.ErrParameters, []string{"Add node", `"spare"`, "no name", "none at this place"}},
 		"weights of another operator": {func(g *pb.GraphProto) {
 			node(g, "/layers.0/fc1/MatMul").OpType = proto.String("MatMulSparse")
 		}, source.ErrUnsupported, []string{"MatMulSparse node", "/layers.0/fc1/MatMul"}},

@@ -52,17 +52,20 @@ type Body struct {
 
 // String gives what a person needs to find the node: operator and name, or its first output where it has no name.
 func (n *Node) String() string {
-	op := plain(n.Op)
+	op := "node"
+	if n.Op != "" {
+		op = plain(n.Op) + " node"
+	}
 	if n.Domain != "" {
 		op = plain(n.Domain) + "." + op
 	}
 	switch {
 	case n.Name != "":
-		return fmt.Sprintf("%s node %.200q", op, n.Name)
+		return fmt.Sprintf("%s %.200q", op, n.Name)
 	case len(n.Outputs) > 0:
-		return fmt.Sprintf("%s node of output %.200q", op, n.Outputs[0])
+		return fmt.Sprintf("%s of output %.200q", op, n.Outputs[0])
 	}
-	return op + " node without a name"
+	return op + " without a name"
 }
 
 // plain gives a name of the file as it is where that is short and printable, else quoted and cut.

@@ -3,6 +3,7 @@ package onnx
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -14,11 +15,12 @@ type parser struct {
 	*reader
 	nodes, constants int
 	inline           int64 // bytes of tensor data decoded so far
+	located          bool  // the error names the node in which it was found
 }
 
-// approximate sizes in memory of what the walk keeps, with room for the maps over it.
+// approximate sizes in memory of what the walk keeps, with room for the values that names become, and the maps over them.
 const (
-	stringMemory    = 96
+	stringMemory    = 224
 	nodeMemory      = 512
 	attributeMemory = 192
 	constantMemory  = 512
@@ -175,10 +177,26 @@ func (p *parser) node(f field, g *Graph, depth int) {
 	if n.Domain == "ai.onnx" {
 		n.Domain = ""
 	}
-	if p.nodes++; p.nodes > maxNodes {
+	p.locate(n.String())
+	if p.nodes++; p.nodes > maxNodes && p.err == nil {
 		p.fail(f.at, n.String(), source.ErrLimit, fmt.Sprintf("more than %d nodes, of which this is the first too many", maxNodes), overLimit)
 	}
 	g.Nodes = append(g.Nodes, n)
+}
+
+// locate says where the error was found, if there is one and nothing has said so more closely.
+func (p *parser) locate(where string) {
+	e, ok := p.err.(*source.Error)
+	if !ok || p.located {
+		return
+	}
+	p.located = true
+	switch {
+	case e.Thing == "":
+		e.Thing = where
+	case !strings.HasPrefix(e.Thing, where):
+		e.Thing = where + ": " + e.Thing
+	}
 }
 
 func (p *parser) operand(f field, list []string) []string {
@@ -242,6 +260,9 @@ func (p *parser) attribute(f field, n *Node, depth int) {
 			p.plainValue(f, &a)
 		}
 	}
+	if p.err != nil {
+		p.locate(fmt.Sprintf("%s: attribute %.100q", n, a.Name))
+	}
 	for i := range n.Bodies[bodies:] {
 		n.Bodies[bodies+i].Attribute = a.Name // which may stand behind them in the file
 	}
@@ -254,7 +275,7 @@ func (p *parser) attribute(f field, n *Node, depth int) {
 // body reads a graph that is nested in n, itself a node of a graph depth graphs below the main one.
 func (p *parser) body(f field, n *Node, a *Attribute, depth int) {
 	if depth >= maxDepth {
-		p.fail(f.at, n.String(), source.ErrLimit, fmt.Sprintf("its attribute %.100q is a graph more than %d graphs deep", a.Name, maxDepth), overLimit)
+		p.fail(f.at, "", source.ErrLimit, fmt.Sprintf("a graph more than %d graphs deep", maxDepth), overLimit)
 		return
 	}
 	n.Bodies = append(n.Bodies, Body{Graph: p.graph(f.span, depth+1)})

@@ -69,7 +69,8 @@ func (p *parser) tensor(f field) *tensor {
 			t.name = p.string(f)
 		case 9:
 			if p.want(f, protowire.BytesType) {
-				t.raw = &f.span // bytes: the last one given counts
+				raw := f.span // bytes: the last one given counts
+				t.raw = &raw
 			}
 		case 13:
 			key, value := p.entry(f, true)
