@@ -3,19 +3,14 @@ package artifact
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
 
 	"npuw/artifact/element"
+	"npuw/artifact/internal/whole"
 	"npuw/artifact/layout"
 	"npuw/artifact/plane"
 )
@@ -27,7 +22,7 @@ type Writer struct {
 	index  *Index
 	header Header
 	sync   bool
-	t      *tempFile
+	f      *whole.File
 
 	mu     sync.Mutex
 	sealed []bool
@@ -35,26 +30,27 @@ type Writer struct {
 
 // Create begins an artifact at path. The index gives segments and operands their places, and must not change but for what is
 // measured: Digest of segments and Statistics of operands, until Commit. With sync, Commit returns when the file is on the
-// disk. Stale temporary files of builds that were killed are removed from the folder. An index that Open would refuse is
-// an error that unwraps to ErrInvalid.
+// disk. Stale temporary files of builds that were killed are removed from the folder. A symbolic link at path will be replaced itself,
+// not what it leads to. An index that Open would refuse is an error that unwraps to ErrInvalid, and see CheckOutput for the path.
 func Create(path string, index *Index, pageBytes uint64, sync bool) (*Writer, error) {
+	return create(whole.OS{}, path, index, pageBytes, sync)
+}
+
+func create(system whole.System, path string, index *Index, pageBytes uint64, sync bool) (*Writer, error) {
 	end, err := index.checkWritable(pageBytes)
 	if err != nil {
 		return nil, asInvalid(err, path)
 	}
-	if _, base := filepath.Split(path); base == "" {
-		return nil, &Error{File: path, Offset: -1, Thing: "create", Detail: "the name of a file was expected", Err: fs.ErrInvalid}
+	if err := checkOutput(system.Stat, path); err != nil {
+		return nil, err
 	}
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return nil, &Error{File: path, Offset: -1, Thing: "create", Detail: "a folder has this name; choose another output", Err: fs.ErrExist}
-	}
-	t, err := createTemp(path)
+	f, err := whole.Create(system, path)
 	if err != nil {
 		return nil, osError(path, -1, "create", err)
 	}
-	w := &Writer{path: path, index: index, sync: sync, t: t, sealed: make([]bool, len(index.Segments))}
+	w := &Writer{path: path, index: index, sync: sync, f: f, sealed: make([]bool, len(index.Segments))}
 	w.header = Header{PageBytes: pageBytes, IndexOffset: end}
-	if err := allocate(t.f, int64(end)); err != nil {
+	if err := f.Reserve(int64(end)); err != nil {
 		w.Abort()
 		return nil, osError(path, -1, fmt.Sprintf("reserve %d bytes", end), err)
 	}
@@ -141,7 +137,7 @@ func (w *Writer) WriteAt(b []byte, off int64) (int, error) {
 	if off < int64(w.header.PageBytes) || off > int64(w.header.IndexOffset)-int64(len(b)) {
 		return 0, &Error{File: w.path, Offset: off, Detail: fmt.Sprintf("%d bytes outside the segments", len(b)), Err: ErrInvalid}
 	}
-	n, err := w.t.f.WriteAt(b, off)
+	n, err := w.f.WriteAt(b, off)
 	if err != nil {
 		return n, osError(w.path, off, "write", err)
 	}
@@ -155,7 +151,7 @@ func (w *Writer) Seal(i int) error {
 		return &Error{File: w.path, Offset: -1, Thing: "seal", Detail: fmt.Sprintf("segment %d, there are %d", i, len(w.sealed)), Err: ErrInvalid}
 	}
 	s := &w.index.Segments[i]
-	digest, err := sumSegment(w.t.f, s, func([]byte) error { return nil })
+	digest, err := sumSegment(w.f, s, func([]byte) error { return nil })
 	if err != nil {
 		return inFile(err, w.path)
 	}
@@ -167,8 +163,33 @@ func (w *Writer) Seal(i int) error {
 
 // Commit writes index and header, and puts the file in place of whatever was at the path. After an error the path is as it was,
 // unless all that failed was to make the new name durable.
-func (w *Writer) Commit() error {
+func (w *Writer) Commit() error { return w.CommitIf(nil) }
+
+// CommitIf is Commit that shows the finished file to check, if that is not nil, before it has its name. An error of check is the
+// error of CommitIf, and the path stays as it was.
+func (w *Writer) CommitIf(check func(*File) error) error {
 	defer w.Abort()
+	if err := w.finish(); err != nil {
+		return err
+	}
+	if check != nil {
+		a, err := NewFile(w.f, int64(w.header.FileBytes))
+		if err != nil {
+			return inFile(err, w.path)
+		}
+		a.Path = w.path
+		if err := check(a); err != nil {
+			return err
+		}
+	}
+	if err := w.f.Commit(w.sync); err != nil {
+		return osError(w.path, -1, "put in place", err)
+	}
+	return nil
+}
+
+// finish writes all that is missing.
+func (w *Writer) finish() error {
 	if err := w.sealRest(); err != nil {
 		return err
 	}
@@ -182,14 +203,11 @@ func (w *Writer) Commit() error {
 	h := &w.header
 	h.IndexBytes, h.IndexDigest = uint64(len(b)), Sum(b)
 	h.FileBytes = h.IndexOffset + h.IndexBytes
-	if _, err := w.t.f.WriteAt(b, int64(h.IndexOffset)); err != nil {
+	if _, err := w.f.WriteAt(b, int64(h.IndexOffset)); err != nil {
 		return osError(w.path, int64(h.IndexOffset), "write the index", err)
 	}
-	if _, err := w.t.f.WriteAt(h.encode(), 0); err != nil {
+	if _, err := w.f.WriteAt(h.encode(), 0); err != nil {
 		return osError(w.path, 0, "write the header", err)
-	}
-	if err := w.t.commit(w.path, w.sync); err != nil {
-		return osError(w.path, -1, "put in place", err)
 	}
 	return nil
 }
@@ -210,103 +228,4 @@ func (w *Writer) sealRest() error {
 }
 
 // Abort removes what has been written. After Commit, or a second time, it does nothing.
-func (w *Writer) Abort() { w.t.abort() }
-
-// tempFile is a file under construction in the folder of its target, locked while its builder lives.
-type tempFile struct {
-	f    *os.File
-	once sync.Once
-}
-
-// tempPrefix begins the names of temporary files for the target base.
-func tempPrefix(base string) string { return "." + base + ".npuw-tmp-" }
-
-// createTemp makes a new temporary file for path, and removes those that dead builders of the same path left.
-func createTemp(path string) (*tempFile, error) {
-	dir, base := filepath.Split(path)
-	if dir == "" {
-		dir = "."
-	}
-	removeStale(dir, tempPrefix(base))
-	for range 100 {
-		name := filepath.Join(dir, tempPrefix(base)+strconv.FormatUint(rand.Uint64(), 36))
-		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
-		if errors.Is(err, fs.ErrExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		// Between creation and lock another builder may take the file for stale and remove it: then try again.
-		if lock(f) == nil && stillThere(f) {
-			return &tempFile{f: f}, nil
-		}
-		f.Close()
-		os.Remove(f.Name())
-	}
-	return nil, errors.New("could not lock a temporary file")
-}
-
-func stillThere(f *os.File) bool {
-	a, err1 := f.Stat()
-	b, err2 := os.Stat(f.Name())
-	return err1 == nil && err2 == nil && os.SameFile(a, b)
-}
-
-// removeStale removes temporary files whose builder is gone: nobody holds their lock. What cannot be removed stays.
-func removeStale(dir, prefix string) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return
-	}
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), prefix) || !e.Type().IsRegular() {
-			continue
-		}
-		name := filepath.Join(dir, e.Name())
-		f, err := os.OpenFile(name, os.O_RDWR, 0)
-		if err != nil {
-			continue
-		}
-		if lock(f) == nil {
-			os.Remove(name)
-		}
-		f.Close()
-	}
-}
-
-// commit makes the file durable, if asked to, and renames it to path.
-func (t *tempFile) commit(path string, sync bool) error {
-	if sync {
-		if err := t.f.Sync(); err != nil {
-			return err
-		}
-	}
-	err := errors.New("already closed")
-	t.once.Do(func() {
-		if !renamesOpenFiles {
-			err = t.f.Close()
-		} else {
-			// The lock is held until after the rename: the file must not look stale while it waits for its name.
-			defer t.f.Close()
-			err = nil
-		}
-		if err == nil {
-			err = os.Rename(t.f.Name(), path)
-		}
-		if err != nil {
-			os.Remove(t.f.Name())
-		}
-	})
-	if err == nil && sync {
-		err = syncFolder(filepath.Dir(path))
-	}
-	return err
-}
-
-func (t *tempFile) abort() {
-	t.once.Do(func() {
-		os.Remove(t.f.Name())
-		t.f.Close()
-	})
-}
+func (w *Writer) Abort() { w.f.Abort() }

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"npuw/artifact/element"
+	"npuw/artifact/internal/whole"
 	"npuw/schema/pyreader"
 )
 
@@ -50,7 +51,7 @@ func TestAbortLeavesNothing(t *testing.T) {
 	if _, err := w.WriteAt([]byte{1, 2}, 4096); err != nil {
 		t.Fatal(err)
 	}
-	if names := entries(t, dir); len(names) != 1 || !strings.HasPrefix(names[0], tempPrefix("a.npuw")) {
+	if names := entries(t, dir); len(names) != 1 || !strings.HasPrefix(names[0], whole.Prefix("a.npuw")) {
 		t.Errorf("while it is written there are %q", names)
 	}
 	w.Abort()
@@ -149,24 +150,24 @@ func TestStaleTemporaries(t *testing.T) {
 	t.Parallel()
 	dir := pyreader.TempDir(t)
 	path := filepath.Join(dir, "a.npuw")
-	stale := filepath.Join(dir, tempPrefix("a.npuw")+"dead")
+	stale := filepath.Join(dir, whole.Prefix("a.npuw")+"dead")
 	others := []string{
-		tempPrefix("b.npuw") + "dead", "a.npuw.npuw-tmp-1", "." + "a.npuw", tempPrefix("xa.npuw") + "1",
+		whole.Prefix("b.npuw") + "dead", "a.npuw.npuw-tmp-1", "." + "a.npuw", whole.Prefix("xa.npuw") + "1",
 	}
 	for _, name := range append([]string{filepath.Base(stale)}, others...) {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	folder := tempPrefix("a.npuw") + "folder"
+	folder := whole.Prefix("a.npuw") + "folder"
 	if err := os.Mkdir(filepath.Join(dir, folder), 0o777); err != nil {
 		t.Fatal(err)
 	}
 	alive := begin(t, path, newSmallSample())
-	living := filepath.Base(alive.t.f.Name())
+	living := filepath.Base(alive.f.Name())
 	second := begin(t, path, newSmallSample())
 	names := entries(t, dir)
-	for _, name := range append(others, folder, living, filepath.Base(second.t.f.Name())) {
+	for _, name := range append(others, folder, living, filepath.Base(second.f.Name())) {
 		if !slices.Contains(names, name) {
 			t.Errorf("%s has been removed", name)
 		}

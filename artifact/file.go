@@ -124,11 +124,15 @@ func readFull(r io.ReaderAt, b []byte, off int64, thing string) error {
 	}
 }
 
-// osError wraps an error of the operating system, without the path that Error prints already.
+// osError wraps an error of the operating system, without the paths: Error prints that of the file, and one may be of a temporary file.
 func osError(file string, off int64, thing string, err error) error {
 	var p *fs.PathError
-	if errors.As(err, &p) {
+	var l *os.LinkError
+	switch {
+	case errors.As(err, &p):
 		err = p.Err
+	case errors.As(err, &l):
+		err = l.Err
 	}
 	return &Error{File: file, Offset: off, Thing: thing, Err: err}
 }

@@ -77,7 +77,7 @@ func TestOutputIsSource(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.Pack(t.Context(), out, pack.Options{NoSync: true}); err == nil || !strings.Contains(err.Error(), "would replace") {
+		if _, err := b.Pack(t.Context(), out, pack.Options{NoSync: true}); err == nil || !strings.Contains(err.Error(), "would be overwritten") {
 			t.Errorf("pack to %s: %v", out, err)
 		}
 		b.Close()

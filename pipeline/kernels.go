@@ -27,6 +27,7 @@ func (b *Build) BindKernels(path string) error {
 	if err != nil {
 		return err
 	}
+	b.inputs = append(b.inputs, path)
 	a := attacher{Build: b, kernels: k, dir: filepath.Dir(path), opened: map[string]int{}}
 	for i := range k.Contracts {
 		if err := a.attach(i); err != nil {
@@ -48,7 +49,9 @@ type attacher struct {
 func (a *attacher) attach(i int) error {
 	c, files := &a.kernels.Contracts[i], a.kernels.Files[i]
 	if files.Instructions != "" {
-		stream, err := readStream(filepath.Join(a.dir, filepath.FromSlash(files.Instructions)))
+		path := filepath.Join(a.dir, filepath.FromSlash(files.Instructions))
+		a.inputs = append(a.inputs, path)
+		stream, err := readStream(path)
 		if err != nil {
 			return a.kernels.Fault(i, -1, "instructions", "%v", err)
 		}
@@ -85,6 +88,7 @@ func (a *attacher) open(path string) (int, error) {
 	}
 	i := len(a.files)
 	a.opened[path] = i
+	a.inputs = append(a.inputs, path)
 	a.files = append(a.files, f)
 	a.Plan.Index.Xclbins = append(a.Plan.Index.Xclbins, artifact.Xclbin{
 		Name: filepath.Base(path), UUID: f.UUID, Bytes: uint64(f.Size), Digest: f.Digest,

@@ -8,7 +8,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
+	"slices"
 
 	"npuw/artifact"
 	"npuw/pipeline/model"
@@ -25,6 +25,8 @@ type Build struct {
 	Model     *model.Model
 	Recipe    *recipe.Recipe
 	Plan      *plan.Plan
+
+	inputs []string // files that were read beside the model's
 }
 
 // Prepare opens the model at path and plans its artifact by a recipe: the name of a built-in one, the path of a file (it ends in
@@ -38,6 +40,9 @@ func Prepare(path, recipeName string) (*Build, error) {
 	if err := b.plan(recipeName); err != nil {
 		c.Close()
 		return nil, err
+	}
+	if recipe.IsPath(recipeName) {
+		b.inputs = append(b.inputs, recipeName)
 	}
 	return b, nil
 }
@@ -86,23 +91,26 @@ func ReadText(path string) ([]byte, error) {
 	return io.ReadAll(io.NewSectionReader(f, 0, min(f.Size, maxText)))
 }
 
-// Pack writes the artifact to path, reads it back and verifies every byte. It returns the index, with what was measured. One that
-// does not verify is removed.
+// Pack writes the artifact to path, when it has been read back and every byte of it verified. It returns the index, with what was
+// measured. A path at which something would be lost, such as a file that the build reads, is refused.
 func (b *Build) Pack(ctx context.Context, path string, opts pack.Options) (*artifact.Index, error) {
-	if there, err := os.Stat(path); err == nil {
-		for _, f := range b.Catalogue.Files {
-			if read, err := os.Stat(f.Path); err == nil && os.SameFile(there, read) {
-				return nil, fmt.Errorf("%s: is the model to be read, which it would replace; give the output another name", path)
-			}
+	inputs := slices.Clone(b.inputs)
+	for _, f := range b.Catalogue.Files {
+		inputs = append(inputs, f.Path)
+	}
+	if err := artifact.CheckOutput(path, inputs...); err != nil {
+		return nil, err
+	}
+	var index *artifact.Index
+	opts.Check = func(f *artifact.File) error {
+		index = f.Index
+		if err := f.Verify(); err != nil {
+			return fmt.Errorf("the artifact just written does not verify: %w", err)
 		}
+		return nil
 	}
 	if err := pack.Run(ctx, b.Catalogue, b.Plan, path, opts); err != nil {
 		return nil, err
-	}
-	index, err := verify(path)
-	if err != nil {
-		os.Remove(path) // nobody is to ship it
-		return nil, fmt.Errorf("the artifact just written does not verify: %w", err)
 	}
 	return index, nil
 }
@@ -112,15 +120,10 @@ func (b *Build) Close() error { return b.Catalogue.Close() }
 
 // Verify opens the artifact at path and checks every byte of it.
 func Verify(path string) error {
-	_, err := verify(path)
-	return err
-}
-
-func verify(path string) (*artifact.Index, error) {
 	f, err := artifact.Open(path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.Close()
-	return f.Index, f.Verify()
+	return f.Verify()
 }

@@ -14,7 +14,8 @@ import (
 //
 //	noasm       plain Go in place of assembly
 //	exhaustive  tests over every input, where they take minutes
-var tagSets = []string{"", "noasm", "exhaustive"}
+//	nommap      files are not mapped, as on systems that cannot
+var tagSets = []string{"", "noasm", "exhaustive", "nommap"}
 
 // withTag returns the name of a step with its build tag.
 func withTag(name, tag string) string {

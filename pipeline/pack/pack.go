@@ -31,6 +31,8 @@ type Options struct {
 	NoSync bool // leaves fsync out, for scratch work
 	// Progress, when not nil, is told how many bytes of operands have been written since it was last called, from any worker.
 	Progress func(bytes int64)
+	// Check, when not nil, is shown the finished artifact before it has its name; see artifact.Writer.CommitIf.
+	Check func(*artifact.File) error
 }
 
 // maxJobs bounds the number of workers, each of which has some MiB of buffers.
@@ -82,7 +84,7 @@ func run(ctx context.Context, c *source.Catalogue, p *plan.Plan, path string, op
 	if err := c.Unchanged(); err != nil {
 		return err
 	}
-	return w.Commit()
+	return w.CommitIf(opts.Check)
 }
 
 // queue hands out bands in the order of the plan, and collects what is known of finished operands and segments.

@@ -24,8 +24,7 @@ type File struct {
 
 // OpenFile opens a regular file for reading. A device, FIFO, socket or directory is refused without waiting for it.
 func OpenFile(name string) (*File, error) {
-	// O_NONBLOCK: opening a FIFO without a writer would wait for one.
-	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := os.OpenFile(name, os.O_RDONLY|dontWait, 0)
 	if err != nil {
 		return nil, openError(name, err)
 	}
@@ -50,7 +49,7 @@ func OpenBeside(root *os.Root, name string) (*File, error) {
 	if !info.Mode().IsRegular() {
 		return nil, notRegular(full, info.Mode())
 	}
-	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := root.OpenFile(name, os.O_RDONLY|dontWait, 0)
 	if err != nil {
 		return nil, besideError(full, err)
 	}

@@ -33,6 +33,7 @@ var kinds = map[string]func(testing.TB) device.Device{
 }
 
 func TestLoad(t *testing.T) {
+	needsMap(t)
 	t.Parallel()
 	s := newSample(t, nil)
 	for kind, newDevice := range kinds {
@@ -120,6 +121,7 @@ func (g *grouped) add(group int32, n int) {
 
 // However loading fails, nothing is left open: the device of each case says so when it is closed.
 func TestLoadFailures(t *testing.T) {
+	needsMap(t)
 	t.Parallel()
 	for n := range int64(segments) {
 		loadFails(t, fmt.Sprintf("allocation %d", n), &hooked{mapping: refuse(errNoMap), allocating: at(n+1, refuse(errFailed))}, errFailed)
@@ -208,6 +210,7 @@ func TestDigestIsOfTheCopy(t *testing.T) {
 }
 
 func TestLoadTruncated(t *testing.T) {
+	needsMap(t)
 	t.Parallel()
 	for _, opts := range []device.LoadOptions{{}, {SkipDigests: true}} {
 		s := newSample(t, nil)
@@ -224,6 +227,7 @@ func TestLoadTruncated(t *testing.T) {
 }
 
 func TestLoadCancelled(t *testing.T) {
+	needsMap(t)
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -356,5 +360,13 @@ func TestCloseWhileUsed(t *testing.T) {
 		}
 		group.Go(func() { check(t, m.Close()) })
 		group.Wait()
+	}
+}
+
+// needsMap skips a test of what a device makes of a mapped file, where no file can be mapped.
+func needsMap(t *testing.T) {
+	t.Helper()
+	if !mapsFiles {
+		t.Skip("this build maps no files")
 	}
 }

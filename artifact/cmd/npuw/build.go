@@ -56,6 +56,9 @@ func packCommand() *cobra.Command {
 		if f.jobs < 0 || f.jobs > maxJobs {
 			return callErrorf("--jobs %d: 1 to %d was expected, or 0 for one a processor", f.jobs, maxJobs)
 		}
+		if f.output == "" {
+			return noName("-o")
+		}
 		if err := checkKernelsFlag(cmd, f.kernels); err != nil {
 			return err
 		}
@@ -71,13 +74,6 @@ func (f *packFlags) run(cmd *cobra.Command, path string) error {
 		return err
 	}
 	defer b.Close()
-	read, err := inputs(b, f.recipe, f.kernels)
-	if err != nil {
-		return err
-	}
-	if err := checkOutput(f.output, read...); err != nil {
-		return err
-	}
 	p := &progress{}
 	if !f.quiet {
 		p = newProgress(cmd.ErrOrStderr(), f.output, b.Plan.OperandBytes())
@@ -141,19 +137,6 @@ func prepare(path, recipeName, kernels string) (*pipeline.Build, error) {
 		return nil, errors.Join(err, b.Close())
 	}
 	return b, nil
-}
-
-// inputs are the files that a build reads.
-func inputs(b *pipeline.Build, recipeName, kernels string) ([]string, error) {
-	var paths []string
-	for _, f := range b.Catalogue.Files {
-		paths = append(paths, f.Path)
-	}
-	if recipe.IsPath(recipeName) {
-		paths = append(paths, recipeName)
-	}
-	more, err := kernelInputs(kernels)
-	return append(paths, more...), err
 }
 
 // report says what has been written, and what encoding it cost.

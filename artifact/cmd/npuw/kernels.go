@@ -10,7 +10,6 @@ import (
 	"npuw/artifact"
 	"npuw/artifact/kernel"
 	"npuw/pipeline"
-	"npuw/pipeline/recipe"
 )
 
 // addKernelsFlag adds --kernels to a command that takes a file of kernel contracts.
@@ -26,30 +25,6 @@ func checkKernelsFlag(c *cobra.Command, path string) error {
 		return callErrorf("--kernels has no name")
 	}
 	return nil
-}
-
-// kernelInputs are the files that contracts are read from: the one at path, the xclbins and the instruction streams that it names.
-func kernelInputs(path string) ([]string, error) {
-	if path == "" {
-		return nil, nil
-	}
-	text, err := pipeline.ReadText(path)
-	if err != nil {
-		return nil, err
-	}
-	k, err := recipe.ParseKernels(path, text)
-	if err != nil {
-		return nil, err
-	}
-	paths := []string{path}
-	for _, f := range k.Files {
-		for _, name := range []string{f.Xclbin, f.Instructions} {
-			if name != "" {
-				paths = append(paths, filepath.Join(filepath.Dir(path), filepath.FromSlash(name)))
-			}
-		}
-	}
-	return paths, nil
 }
 
 // verify checks the artifact at path, and its contracts against the xclbins in a folder if one is named. It says what is well.

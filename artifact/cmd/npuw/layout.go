@@ -83,7 +83,7 @@ func (f *layoutFlags) run(cmd *cobra.Command, notation string) error {
 		return err
 	}
 	if cmd.Flags().Changed("svg") {
-		if err := checkOutputOf("--svg", f.svg); err != nil {
+		if err := checkOutput("--svg", f.svg); err != nil {
 			return err
 		}
 		err := interruptible(cmd, "no file was written", func(ctx context.Context) error {

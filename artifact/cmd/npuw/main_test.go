@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs the command line as people do. $MODELS is the folder of the models in testdata. The condition
-// xrt holds in a build with XRT.
+// xrt holds in a build with XRT, mmap in one that maps files.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	folder, err := filepath.Abs(testdata)
@@ -46,11 +46,14 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Condition: func(name string) (bool, error) {
-			if name != "xrt" {
-				return false, fmt.Errorf("unknown condition %q", name)
+			switch name {
+			case "xrt":
+				_, err := xrt.List()
+				return err == nil || !strings.Contains(err.Error(), "built without XRT"), nil
+			case "mmap":
+				return mapsFiles, nil
 			}
-			_, err := xrt.List()
-			return err == nil || !strings.Contains(err.Error(), "built without XRT"), nil
+			return false, fmt.Errorf("unknown condition %q", name)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"status": status, "damage": damage, "cut": cut, "size": size, "holds": holds, "keys": keys, "unknown": unknown, "lose": lose, "recode": recode, "operator": operator,

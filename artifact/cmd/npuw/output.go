@@ -5,16 +5,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"math/rand/v2"
 	"os"
-	"path/filepath"
-	"strconv"
 
 	"golang.org/x/term"
+
+	"npuw/artifact"
+	"npuw/artifact/internal/whole"
 )
 
 // output is standard output. It remembers the first error, so that no command has to ask of every line whether it was written.
@@ -55,56 +53,26 @@ func printJSON(w io.Writer, v any) error {
 	return err
 }
 
-// checkOutput refuses a path, given with -o, at which a file would replace something that is wanted: a folder, a device, or what is
-// read.
-func checkOutput(path string, inputs ...string) error { return checkOutputOf("-o", path, inputs...) }
-
-// checkOutputOf is checkOutput for the path given with a flag.
-func checkOutputOf(flag, path string, inputs ...string) error {
+// checkOutput refuses the path given with a flag where it has no name, or a file would replace something that is wanted there.
+func checkOutput(flag, path string, inputs ...string) error {
 	if path == "" {
-		return callErrorf("the output (%s) has no name", flag)
+		return noName(flag)
 	}
-	there, err := os.Stat(path)
-	if err != nil {
-		dir := filepath.Dir(path)
-		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s: there is no folder %s; create the folder first", path, dir)
-		}
-		return nil // nothing there, or the attempt to write will tell
-	}
-	switch {
-	case there.IsDir():
-		return fmt.Errorf("%s: is a folder; give the output (%s) the name of a file in it", path, flag)
-	case !there.Mode().IsRegular():
-		return fmt.Errorf("%s: is not a regular file (%v); give the output (%s) another name", path, there.Mode().Type(), flag)
-	}
-	for _, input := range inputs {
-		if read, err := os.Stat(input); err == nil && os.SameFile(there, read) {
-			return fmt.Errorf("%s: would be overwritten while it is read; give the output (%s) another name", path, flag)
-		}
-	}
-	return nil
+	return artifact.CheckOutput(path, inputs...)
 }
+
+func noName(flag string) error { return callErrorf("the output (%s) has no name", flag) }
 
 // writeFile puts what write writes at path when all of it is there, or nothing.
 func writeFile(path string, write func(io.Writer) error) error {
-	dir, base := filepath.Split(path)
-	name := filepath.Join(dir, "."+base+".npuw-tmp-"+strconv.FormatUint(rand.Uint64(), 36))
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, cause(err))
-	}
-	err = writeThrough(f, write)
-	if closed := f.Close(); err == nil {
-		err = closed
+	f, err := whole.Create(whole.OS{}, path)
+	if err == nil {
+		defer f.Abort()
+		err = writeThrough(io.NewOffsetWriter(f, 0), write)
 	}
 	if err == nil {
-		err = os.Rename(name, path)
+		err = f.Commit(true)
 	}
-	if err == nil {
-		return nil
-	}
-	os.Remove(name)
 	if c := cause(err); c != err {
 		err = fmt.Errorf("%s: %w", path, c)
 	}

@@ -97,7 +97,7 @@ func (f *runFlags) check(cmd *cobra.Command, path string) error {
 	case !cmd.Flags().Changed("output"):
 		return nil
 	}
-	return checkOutput(f.output, path, f.input, f.expect)
+	return checkOutput("-o", f.output, path, f.input, f.expect)
 }
 
 // run computes, and prints what it found.
