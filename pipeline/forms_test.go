@@ -65,7 +65,7 @@ func TestHowNamesAreFound(t *testing.T) {
 
 func prepared(t *testing.T, c whisperonnx.Config) *Build {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "model.onnx")
+	path := filepath.Join(pyreader.TempDir(t), "model.onnx")
 	if err := whisperonnx.Write(path, c); err != nil {
 		t.Fatal(err)
 	}

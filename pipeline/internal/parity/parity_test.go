@@ -169,7 +169,7 @@ func runONNX(t *testing.T, c whisperonnx.Config, model string, input []float32) 
 // ort runs ort.js.
 func ort(t *testing.T, args ...string) {
 	t.Helper()
-	script := filepath.Join(t.TempDir(), "ort.js")
+	script := filepath.Join(pyreader.TempDir(t), "ort.js")
 	if err := os.WriteFile(script, ortScript, 0o666); err != nil {
 		t.Fatal(err)
 	}
