@@ -17,7 +17,7 @@ func (g *graph) encoder() {
 	x := g.gelu("", conv("/conv1", "input_features", 1), "")
 	x = g.gelu("", conv("/conv2", x, 2), "")
 	x = g.node("", "Transpose", []*pb.AttributeProto{ints("perm", 0, 2, 1)}, x)
-	s := sum{a: x, b: g.weight("embed_positions.weight")}
+	s := sum{a: x, b: g.positions()}
 	for i := range g.Layers {
 		if g.Nested {
 			s = sum{a: g.layerInBranch(layerOf(i), g.sum(s))}
@@ -26,6 +26,17 @@ func (g *graph) encoder() {
 		s = g.layer(layerOf(i), s)
 	}
 	g.norm("/layer_norm", s, "last_hidden_state")
+}
+
+// positions adds the positions.
+func (g *graph) positions() string {
+	w := g.weight("embed_positions.weight")
+	if !g.Gather {
+		return w
+	}
+	number := func(v int) string { return g.node("", "Constant", constant(integer(v))) }
+	all := g.node("", "Range", nil, number(0), number(g.Positions), number(1))
+	return g.node("/embed_positions", "Gather", nil, w, all)
 }
 
 // sum is a sum still to be added up, in a scope: of a, b and, before a SkipLayerNormalization, a bias. b and bias may be "".

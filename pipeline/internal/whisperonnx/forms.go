@@ -58,6 +58,8 @@ var forms = map[string]func(*Config){
 	"fastgelu":    func(c *Config) { c.FastGelu = true },
 	"skipnorm":    func(c *Config) { c.SkipNorm = true },
 
+	"gather": func(c *Config) { c.Gather = true },
+
 	string(ThreeAxes):     func(c *Config) { c.Attention = ThreeAxes },
 	string(SDPA):          func(c *Config) { c.Attention = SDPA },
 	string(Split):         func(c *Config) { c.Attention = Split },

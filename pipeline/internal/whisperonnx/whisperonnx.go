@@ -42,6 +42,9 @@ type Config struct {
 	// SkipNorm writes LayerNorms with the sums before them as ONNX Runtime's SkipLayerNormalization, biases included.
 	SkipNorm bool
 
+	// Gather looks positions up, 0, 1, 2..., as newer transformers does. Otherwise they are added as they are.
+	Gather bool
+
 	// ConstantNodes gives the weights as outputs of Constant nodes. Otherwise they are initializers.
 	ConstantNodes bool
 	// Tied makes all LayerNorms equal and writes their tensors once; Identity nodes carry the other names.

@@ -94,7 +94,7 @@ func (e *encoder) nameWhole(w *onnx.Weight, placed string, uses int, unfit error
 		return e.m.Graph.Fail(w.Node, source.ErrMismatch, fmt.Sprintf("its weights %.200q are called %s", w.Constant.Name, strings.Join(told, ", ")),
 			"the file was renamed or put together wrongly: export it again")
 	case value != "" && value != name:
-		p.note = fmt.Sprintf("its tensor is called %.200s, and has %d uses", w.ValueName, uses)
+		p.note = fmt.Sprintf("its tensor is called %.200q, and has %d uses", w.ValueName, uses)
 	}
 	return e.keep(name, p)
 }

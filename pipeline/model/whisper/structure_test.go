@@ -306,7 +306,7 @@ func TestTiedBiases(t *testing.T) {
 	for _, p := range got.Parameters {
 		want := ""
 		if p.Name == "encoder.layers.1.fc1.bias" {
-			want = "its tensor is called layers.0.fc1.bias, and has 2 uses"
+			want = `its tensor is called "layers.0.fc1.bias", and has 2 uses`
 		}
 		if p.Note != want || p.Tensor.Name == "layers.0.fc1.bias" && len(p.Ways) != 2 {
 			t.Errorf("%s: %q, named by %v; expected note %q", p.Name, p.Note, p.Ways, want)

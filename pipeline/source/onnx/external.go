@@ -94,7 +94,7 @@ func (m *Model) locate(list []external) error {
 // place points one constant to its data in file i, or reads it if it is a shape.
 func (m *Model) place(e external, i int) error {
 	c, f := &e.graph.Constants[e.constant], m.Files[i]
-	size := int64(c.Elements) * c.Type.integerSize() // of at most maxShapeInts elements, unless it is a float
+	size := int64(c.Elements) * c.Type.integerSize() // of at most maxInts elements, unless it is a float
 	if c.Tensor >= 0 {
 		var ok bool
 		if size, ok = source.Bytes(c.Shape, c.Type.Format()); !ok {

@@ -165,7 +165,7 @@ type Constant struct {
 	Shape    []uint64 // outermost first; empty for a scalar
 	Elements uint64
 	Tensor   int     // index in Catalogue.Tensors of a float constant, else -1
-	Ints     []int64 // values of an INT32 or INT64 constant of at most 64 elements, else nil
+	Ints     []int64 // values of an INT32, INT64 or BOOL constant of at most 4096 elements, else nil
 	Node     *Node   // the Constant node, nil for an initializer
 
 	offset int64

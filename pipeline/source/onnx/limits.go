@@ -13,6 +13,7 @@ const (
 	maxOperands   = 1 << 16   // inputs of a node; outputs of a node
 	maxDepth      = 32        // graphs within graphs
 	maxFiles      = 4096      // external data files
-	maxShapeInts  = 64        // elements of an integer constant whose values are kept
-	maxChain      = 64        // nodes between a use and its constant, or a shape and its parts
+	maxInts       = 4096      // elements of an integer constant whose values are kept
+	maxShapeInts  = 64        // of which a shape is put together
+	maxChain      = 64        // nodes between a Gather and the list of its indices
 )

@@ -180,7 +180,7 @@ func (p *parser) constant(g *Graph, name string, t *tensor, node *Node) {
 		g.tensors = append(g.tensors, s)
 	} else if t.typ.integral() {
 		switch {
-		case t.elements > maxShapeInts:
+		case t.elements > maxInts || !p.keep(t.at, int64(t.elements)*8):
 		case t.outside:
 			g.external = append(g.external, p.outside(t, len(g.Constants)))
 		default:
@@ -274,7 +274,7 @@ func (p *parser) values(t *tensor) func(yield func(uint64) bool) {
 	}
 }
 
-// ints reads the values of an INT32, INT64 or BOOL tensor of at most maxShapeInts elements.
+// ints reads the values of an INT32, INT64 or BOOL tensor of at most maxInts elements.
 func (p *parser) ints(t *tensor) []int64 {
 	num, size := protowire.Number(5), t.typ.integerSize()
 	if t.typ == typeInt64 {
@@ -290,7 +290,10 @@ func (p *parser) ints(t *tensor) []int64 {
 			p.fail(t.at, t.String(), source.ErrCorrupt, fmt.Sprintf("%d bytes of data, expected %d for %s %v", t.raw.len(), size*int64(t.elements), t.typ, t.shape), exportAgain)
 			return nil
 		}
-		return appendInts(out, p.peek(t.raw.start, int(t.raw.len())), t.typ)
+		for at := t.raw.start; at < t.raw.end && p.err == nil; at += windowSize {
+			out = appendInts(out, p.peek(at, int(min(windowSize, t.raw.end-at))), t.typ)
+		}
+		return out
 	}
 	for v := range p.values(t) {
 		if uint64(len(out)) == t.elements {
@@ -411,7 +414,7 @@ func (p *parser) listed(g *Graph, t *tensor, n *Node, floats []float32, ints []i
 			Name: t.name, Type: element.F32, Shape: t.shape, Data: source.Data{Offset: t.at, Size: int64(len(data)), Inline: data},
 		})
 	}
-	if len(ints) <= maxShapeInts {
+	if len(ints) <= maxInts {
 		c.Ints = ints
 	}
 	g.Constants = append(g.Constants, c)

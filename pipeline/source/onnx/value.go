@@ -26,7 +26,7 @@ type Use struct {
 }
 
 // Origin is the constant that a value carries: the value is it, or made of it by Identity, Cast from float to float,
-// Transpose, or an If whose branch is known. A Cast to a narrower type rounds what the graph computes with; the constant holds
+// Transpose, a Gather of all of it in order, or an If whose branch is known. A Cast to a narrower type rounds what the graph computes with; the constant holds
 // what the file holds.
 type Origin struct {
 	Constant *Constant
@@ -88,8 +88,11 @@ func (g *Graph) Walk(visit func(*Graph)) {
 	}
 }
 
-// carrier reports whether n passes its one input on as a value of the same numbers.
+// carrier reports whether n passes its first input on as a value of the same numbers.
 func (n *Node) carrier() bool {
+	if n.standard("Gather") {
+		return n.gathersAll()
+	}
 	if len(n.In) != 1 || n.In[0] == nil || len(n.Out) == 0 || n.Out[0] == nil {
 		return false
 	}
@@ -98,6 +101,47 @@ func (n *Node) carrier() bool {
 		return ok && DataType(int32(to)).Format() != 0
 	}
 	return n.standard("Identity") || n.standard("Transpose")
+}
+
+// gathersAll reports whether n takes all of a constant along its first axis, in order: as an embedding of all positions does.
+func (n *Node) gathersAll() bool {
+	axis, ok := n.Int("axis", 0)
+	if !ok || axis != 0 || len(n.In) != 2 || n.In[0] == nil || n.In[1] == nil || n.In[0].Origin == nil || len(n.Out) == 0 || n.Out[0] == nil {
+		return false
+	}
+	shape := n.In[0].Origin.Shape()
+	if len(shape) == 0 {
+		return false
+	}
+	indices := n.In[1]
+	for range maxChain {
+		p := indices.Producer
+		if p == nil || !p.standard("Cast") && !p.standard("Identity") || len(p.In) != 1 || p.In[0] == nil {
+			break
+		}
+		indices = p.In[0]
+	}
+	if c := indices.Constant; c != nil {
+		if len(c.Shape) != 1 || uint64(len(c.Ints)) != shape[0] {
+			return false
+		}
+		for i, v := range c.Ints {
+			if v != int64(i) {
+				return false
+			}
+		}
+		return true
+	}
+	p := indices.Producer
+	if p == nil || !p.standard("Range") || len(p.In) != 3 {
+		return false
+	}
+	for i, want := range []int64{0, int64(shape[0]), 1} {
+		if v := p.In[i].Ints(); len(v) != 1 || v[0] != want {
+			return false
+		}
+	}
+	return true
 }
 
 // Unknown stands in what Ints gives for an element that is not constant.
@@ -117,6 +161,9 @@ func (v *Value) ints(steps *int) []int64 {
 		return nil
 	}
 	if v.Constant != nil {
+		if len(v.Constant.Ints) > maxShapeInts {
+			return nil
+		}
 		return v.Constant.Ints
 	}
 	n := v.Producer

@@ -297,3 +297,41 @@ func TestNodeString(t *testing.T) {
 		t.Errorf("%d bytes for one node", len(got))
 	}
 }
+
+// A Gather of all rows in order carries its table; any other is an operator whose weights are not read.
+func TestGatherOfAllRows(t *testing.T) {
+	t.Parallel()
+	number := func(name string, v int64) *pb.TensorProto {
+		return &pb.TensorProto{Name: &name, DataType: proto.Int32(7), Int64Data: []int64{v}}
+	}
+	rang := node("Range", "", "zero three one", "i")
+	for name, x := range map[string]struct {
+		indices []*pb.TensorProto
+		nodes   []*pb.NodeProto
+		axis    int64
+		all     bool
+	}{
+		"listed":          {[]*pb.TensorProto{intTensor("i", 0, 1, 2)}, nil, 0, true},
+		"cast":            {[]*pb.TensorProto{intTensor("j", 0, 1, 2)}, []*pb.NodeProto{node("Cast", "", "j", "i", intAttr("to", 6))}, 0, true},
+		"a Range":         {[]*pb.TensorProto{number("zero", 0), number("three", 3), number("one", 1)}, []*pb.NodeProto{rang}, 0, true},
+		"a Range of less": {[]*pb.TensorProto{number("zero", 0), number("three", 2), number("one", 1)}, []*pb.NodeProto{rang}, 0, false},
+		"a Range by twos": {[]*pb.TensorProto{number("zero", 0), number("three", 3), number("one", 2)}, []*pb.NodeProto{rang}, 0, false},
+		"an open Range":   {[]*pb.TensorProto{number("zero", 0), number("one", 1)}, []*pb.NodeProto{rang}, 0, false},
+		"another order":   {[]*pb.TensorProto{intTensor("i", 0, 2, 1)}, nil, 0, false},
+		"fewer":           {[]*pb.TensorProto{intTensor("i", 0, 1)}, nil, 0, false},
+		"another axis":    {[]*pb.TensorProto{intTensor("i", 0, 1, 2)}, nil, 1, false},
+		"unknown":         {nil, nil, 0, false},
+	} {
+		nodes := append(x.nodes, node("Gather", "/embed/Gather", "w i", "v", intAttr("axis", x.axis)), node("Add", "", "x v", "y"))
+		m, err := walkBytes(marshal(t, model(append(x.indices, floatTensor("w", 3, 3)), nodes...)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		weights, err := m.Weights()
+		if !x.all {
+			wantError(t, err, source.ErrUnsupported, "Gather node", "/embed/Gather", `"w"`)
+		} else if err != nil || len(weights) != 1 || weights[0].Axes != "PN" || weights[0].Node.Op != "Add" {
+			t.Errorf("%s: %+v, %v", name, weights, err)
+		}
+	}
+}
