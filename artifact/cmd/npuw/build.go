@@ -36,7 +36,8 @@ func packCommand() *cobra.Command {
 			"it is the default of the model's family; `npuw recipes` lists those that are built in.\n\n" +
 			"With --kernels operands are bound to the kernel contracts of a file. They are checked against the xclbins that it\n" +
 			"names, and its instruction streams go into the artifact.\n\n" +
-			"OUT.npuw appears, or is replaced, when all of it is there. After an error it is as it was.",
+			"OUT.npuw appears, or is replaced, when all of it is there and verified. After an error it is as it was. A symbolic\n" +
+			"link of that name is replaced itself, not what it leads to.",
 		Example: "  npuw pack model.onnx -o model.npuw\n" +
 			"  npuw pack model.onnx --recipe whisper-encoder/f32 -o check.npuw\n" +
 			"  npuw pack model.onnx --recipe mine.txtpb --kernels kernels.txtpb -o model.npuw",

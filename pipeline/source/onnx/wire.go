@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -91,7 +92,11 @@ func (r *reader) read(b []byte, pos int64) bool {
 	case errors.Is(err, io.EOF):
 		r.fail(pos+int64(n), "", source.ErrTruncated, fmt.Sprintf("the file ends here; it had %d bytes when it was opened", r.size), "restore it and run again")
 	default:
-		r.fail(pos, "", err, fmt.Sprintf("cannot be read: %v", err), "check the disk, or copy the file elsewhere")
+		reason := err
+		if p := new(fs.PathError); errors.As(err, &p) {
+			reason = p.Err // the path is in the message already
+		}
+		r.fail(pos, "", err, fmt.Sprintf("cannot be read: %v", reason), "check the disk, or copy the file elsewhere")
 	}
 	return false
 }
