@@ -20,19 +20,23 @@ import (
 // npuw is the path of the command.
 var npuw string
 
-func TestMain(m *testing.M) { os.Exit(withCommand(pyreader.Compared(m, artifact.Open).Run)) }
-
-// withCommand builds the command for the time that run takes. In a program that a test starts there is one.
-func withCommand(run func() int) int {
-	if npuw = os.Getenv("NPUW_TEST_COMMAND"); npuw != "" {
-		return run()
+func TestMain(m *testing.M) {
+	run := pyreader.Compared(m, artifact.Open).Run
+	if npuw = os.Getenv("NPUW_TEST_COMMAND"); npuw != "" { // in a program that a test starts
+		os.Exit(run())
 	}
 	dir, err := os.MkdirTemp("", "npuw-accidents-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		return 1
+		os.Exit(1)
 	}
-	defer os.RemoveAll(dir)
+	status := withCommand(dir, run)
+	os.RemoveAll(dir)
+	os.Exit(status)
+}
+
+// withCommand builds the command into a folder, then calls run.
+func withCommand(dir string, run func() int) int {
 	npuw = filepath.Join(dir, "npuw")
 	if runtime.GOOS == "windows" {
 		npuw += ".exe"
