@@ -41,7 +41,7 @@ func reportCommand() *cobra.Command {
 		if !toFile {
 			return writeThrough(unfiltered(cmd.OutOrStdout()), write)
 		}
-		if err := checkOutput(output, args[0]); err != nil {
+		if err := checkOutput("-o", output, args[0]); err != nil {
 			return err
 		}
 		return interruptible(cmd, "no file was written", func(ctx context.Context) error {
