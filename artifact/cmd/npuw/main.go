@@ -15,7 +15,7 @@ import (
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 // run is the command. It returns the exit status: 0 when all is well, 1 when something is wrong with what it was given to work on,
-// 2 when with how it was called, 128 and the signal's number when a signal ended it.
+// 2 when with how it was called, 128 and the signal's number when a signal ended it. diff has its own, as Unix's diff.
 func run(args []string, stdout, stderr io.Writer) int {
 	out := &output{w: stdout}
 	root := rootCommand()
@@ -24,7 +24,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetErr(&plain{w: stderr})
 	cmd, err := root.ExecuteC()
 	if out.err != nil && (err == nil || errors.Is(err, out.err)) {
-		err = &workError{fmt.Errorf("standard output: %w", cause(out.err))}
+		full := &workError{fmt.Errorf("standard output: %w", cause(out.err))}
+		if special := new(statusError); errors.As(err, &special) {
+			err = &statusError{full, special.status}
+		} else {
+			err = full
+		}
 	}
 	return tell(err, cmd.CommandPath(), root.ErrOrStderr())
 }
@@ -34,10 +39,17 @@ func tell(err error, command string, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
+	special := new(statusError)
+	if errors.As(err, &special) && special.error == nil {
+		return special.status
+	}
 	fmt.Fprintf(stderr, "npuw: %v\n", err)
 	var signalled *interruption
 	if errors.As(err, &signalled) && signalled.signal > 0 {
 		return 128 + int(signalled.signal)
+	}
+	if special.status > 0 {
+		return special.status
 	}
 	if work := new(workError); errors.As(err, &work) {
 		return 1
@@ -65,7 +77,8 @@ func rootCommand() *cobra.Command {
 		Long: "npuw packs the weights of a model into one .npuw artifact, in the element formats and\n" +
 			"layouts that compiled NPU kernels read, and looks into artifacts.\n\n" +
 			"Exit status: 0; 1 for a fault in what it was given to work on; 2 for a fault in the call; 129, 130 or 143\n" +
-			"when SIGHUP, SIGINT or SIGTERM ended it: then no output file was written or replaced.",
+			"when SIGHUP, SIGINT or SIGTERM ended it: then no output file was written or replaced. That of diff says\n" +
+			"whether there is a difference.",
 		Example: "  npuw sources model.onnx\n" +
 			"  npuw pack model.onnx -o model.npuw\n" +
 			"  npuw inspect model.npuw",
@@ -81,7 +94,7 @@ func rootCommand() *cobra.Command {
 		root.AddCommand(commands...)
 	}
 	add("make", sourcesCommand(), recipesCommand(), planCommand(), packCommand(), layoutCommand())
-	add("use", inspectCommand(), reportCommand(), verifyCommand(), extractCommand(), runCommand(), benchCommand(), xclbinCommand(), deviceCommand())
+	add("use", inspectCommand(), reportCommand(), verifyCommand(), diffCommand(), extractCommand(), runCommand(), benchCommand(), xclbinCommand(), deviceCommand())
 	root.SetFlagErrorFunc(flagError)
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
@@ -94,7 +107,7 @@ func markErrors(work func(*cobra.Command, []string) error) func(*cobra.Command, 
 	return func(cmd *cobra.Command, args []string) error {
 		err := work(cmd, args)
 		var call *callError
-		if err == nil || errors.As(err, &call) {
+		if special := new(statusError); err == nil || errors.As(err, &call) || errors.As(err, &special) {
 			return err
 		}
 		return &workError{err}
