@@ -45,13 +45,14 @@ func (g *blocks) locate(window *layout.Window, row, col uint64, rows, cols int) 
 	}
 	var space [layout.MaxAxes]uint64
 	index := space[:len(axes)]
+	matrixIndex(index, axes, row, col)
 	for i := range rows {
-		matrixIndex(index, axes, row+uint64(i), col)
 		at := uint64(0)
 		for a := range last {
 			at = at*g.count[a] + (window.Begin[a]+index[a])/g.size[a] - g.first[a]
 		}
 		g.row[i] = int(at * g.count[last])
+		nextRow(index, axes)
 	}
 }
 
