@@ -40,12 +40,12 @@ var ways = []way{
 	{name: "w4-records", layout: "N* K* N4 K32 N8", format: element.U4, scale: 1, scheme: element.Scheme{Codes: element.U4, Scales: element.BF16, Zeros: element.U4}, block: 32, grid: "N* K* N4 N8", records: 1},
 }
 
-// operand makes one of a parameter: of linear weights as w says, of others as they are.
+// operand makes one of a parameter: of the weights of linears and convolutions as w says, of others as they are.
 func (w *way) operand(b testing.TB, index int, p *model.Parameter) recipe.Operand {
 	up := func(n, m uint64) uint64 { return (n + m - 1) / m * m }
 	o := recipe.Operand{Name: p.Name}
 	whole := artifact.Placement{Parameter: index, Scale: 1}
-	if p.Axes != "NK" {
+	if p.Axes[0] != 'N' || len(p.Axes) == 1 {
 		for j, n := range p.Shape {
 			o.Layout.Axes = append(o.Layout.Axes, axis(p.Axes[j], n, n))
 			o.Layout.Digits = append(o.Layout.Digits, layout.Digit{Axis: j, Size: n, Stride: 1})
@@ -55,9 +55,14 @@ func (w *way) operand(b testing.TB, index int, p *model.Parameter) recipe.Operan
 		o.Placements = []artifact.Placement{whole}
 		return valued(o, element.BF16)
 	}
-	n, k := p.Shape[0], p.Shape[1]
+	n, k := p.Shape[0], volume(p.Shape[1:])
+	whole.From = []artifact.PlacedAxis{from(0, n, 1, 1), from(0, p.Shape[1], k/p.Shape[1], 0)}
+	if len(p.Shape) == 3 {
+		whole.From = append(whole.From, from(0, p.Shape[2], 1, 0))
+	}
+	whole.Scale, whole.To = w.scale, []uint64{0, 0}
+	o.Placements = []artifact.Placement{whole}
 	o.Layout = resolved(b, w.layout, axis('K', k, up(k, 64)), axis('N', n, up(n, 32)))
-	o.Placements = []artifact.Placement{place(index, w.scale, []uint64{0, 0}, from(0, n, 1, 1), from(0, k, 1, 0))}
 	if w.scheme.Codes == 0 {
 		return valued(o, w.format)
 	}
@@ -69,7 +74,7 @@ func (w *way) operand(b testing.TB, index int, p *model.Parameter) recipe.Operan
 	return scaled(o, w.records*(o.Layout.Elements()/256), 64, w.scheme.Codes, planes...)
 }
 
-// BenchmarkFormats packs whisper-base's encoder with its linear weights in several formats: with two workers and without fsync, in
+// BenchmarkFormats packs whisper-base's encoder with its matrices in several formats: with two workers and without fsync, in
 // MB/s of its FP32 input.
 func BenchmarkFormats(b *testing.B) {
 	path, err := whisperonnx.BaseModel(pyreader.TempDir(b))

@@ -11,7 +11,7 @@ import (
 )
 
 // blocks are what the blocks of a band have in common: first the range of their values, then scales, zeros and minimums. They take
-// 48 bytes for each block of the band.
+// 48 bytes for each block of the band, and their memory is used again for the next.
 type blocks struct {
 	scheme element.Scheme
 	size   []uint64 // how many indices of each axis a block spans
@@ -24,16 +24,18 @@ type blocks struct {
 	row, col [element.PatchSize]int
 }
 
-func newBlocks(x *matrix, b *band) *blocks {
-	g := &blocks{scheme: x.storage.Scheme(), size: x.block, count: make([]uint64, len(x.block))}
+// begin makes g those of a band.
+func (g *blocks) begin(x *matrix, b *band) {
+	g.scheme, g.size, g.count = x.storage.Scheme(), x.block, make([]uint64, len(x.block))
 	g.first, _ = b.grid(x.block)
 	for a, axis := range x.operand.Layout.Axes {
 		if end := min(b.begin[a]+b.size[a], axis.Extent); end > b.begin[a] {
 			g.count[a] = (end-1)/x.block[a] + 1 - g.first[a]
 		}
 	}
-	g.ranges = make([]element.Range, volume(g.count))
-	return g
+	n := int(volume(g.count))
+	g.ranges, g.shared = resize(g.ranges, n), resize(g.shared, n)
+	clear(g.ranges)
 }
 
 // locate finds the blocks of a patch of a window.
@@ -45,19 +47,21 @@ func (g *blocks) locate(window *layout.Window, row, col uint64, rows, cols int) 
 	}
 	var space [layout.MaxAxes]uint64
 	index := space[:len(axes)]
+	matrixIndex(index, axes, row, col)
 	for i := range rows {
-		matrixIndex(index, axes, row+uint64(i), col)
 		at := uint64(0)
 		for a := range last {
 			at = at*g.count[a] + (window.Begin[a]+index[a])/g.size[a] - g.first[a]
 		}
 		g.row[i] = int(at * g.count[last])
+		nextRow(index, axes)
 	}
 }
 
 // measureBand reads the windows of a band for the ranges of its blocks.
 func measureBand[T float32 | float64](ctx context.Context, w *worker, j *job, b *band, r *reader[T]) (*blocks, error) {
-	g := newBlocks(j.matrix, b)
+	g := &w.blocks
+	g.begin(j.matrix, b)
 	for k := range b.windows() {
 		if err := load(ctx, w, j, b, k, r); err != nil {
 			return nil, err
@@ -87,14 +91,12 @@ func measureWindow[T float32 | float64](w *worker, j *job, r *reader[T], g *bloc
 
 // writeBlocks chooses what the blocks of a band share, and writes it to its planes.
 func (w *worker) writeBlocks(j *job, b *band, g *blocks) error {
-	g.shared = make([]element.Block, len(g.ranges))
 	for i, r := range g.ranges {
 		var err error
 		if g.shared[i], err = g.scheme.Fit(r); err != nil {
 			return w.unfit(j, g, i, err)
 		}
 	}
-	g.ranges = nil
 	var elements [plane.Minimums + 1][]byte
 	for _, p := range j.storage.Planes[1:] {
 		elements[p.Role] = make([]byte, len(g.shared)*max(p.Format.Size(), 1))

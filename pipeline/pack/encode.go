@@ -167,10 +167,10 @@ func (w *worker) place(elements []byte, row, col uint64, rows, cols int) error {
 		return w.scatter.Place(w.packed, elements, cols, index, 0, last, rows, cols)
 	}
 	for i := range rows {
-		matrixIndex(index, w.axes, row+uint64(i), col)
 		if err := w.scatter.Place(w.packed, elements[i*cols*w.size:], cols, index, 0, last, 1, cols); err != nil {
 			return err
 		}
+		nextRow(index, w.axes)
 	}
 	return nil
 }

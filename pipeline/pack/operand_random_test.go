@@ -414,8 +414,12 @@ func (r *random) planes(o *recipe.Operand, s element.Scheme) {
 		}
 		records = uint64(divisor(r.Rand, int(records)))
 	}
+	order := r.Perm(len(o.Planes)) // in which they lie
+	if r.IntN(2) == 0 {
+		slices.Sort(order)
+	}
 	at := uint64(0)
-	for i := range o.Planes {
+	for _, i := range order {
 		p := &o.Planes[i]
 		n := plane.Elements(p.Format, p.Layout)
 		p.Offset = at + uint64(r.IntN(3)*r.IntN(9))

@@ -190,6 +190,7 @@ type worker struct {
 
 	single reader[float32]
 	double reader[float64]
+	blocks blocks
 
 	// The window in work: its elements as they will lie, and its axes. Tables are those of the last layout: most windows of an operand
 	// have the same.

@@ -64,8 +64,8 @@ func (r *reader[T]) nextOfMany(s *strip, p *part[T], row uint64, rows int) bool 
 	var space [layout.MaxAxes]uint64
 	index, from := space[:len(axes)], max(s.begin+s.rows, 0)
 	s.rows = 0
+	matrixIndex(index, axes, row+uint64(from), 0)
 	for i := from; i < rows; i++ {
-		matrixIndex(index, axes, row+uint64(i), 0)
 		at, inside := p.rowAt(index[:len(axes)-1])
 		if !inside && s.rows > 0 {
 			break
@@ -75,6 +75,7 @@ func (r *reader[T]) nextOfMany(s *strip, p *part[T], row uint64, rows int) bool 
 			s.rows++
 			s.begin = i + 1 - s.rows
 		}
+		nextRow(index, axes)
 	}
 	s.at = r.space[:s.rows]
 	return s.rows > 0
@@ -123,9 +124,12 @@ func (r *reader[T]) collect(p *part[T], s *strip, row, col uint64, cols int) {
 			copy(patch[i*cols:][:s.cols], values[at+s.columns[0]:])
 		}
 	default: // the source has columns one after another: read along them
+		rows := s.at
 		for k, column := range s.columns {
-			for i, at := range s.at {
-				patch[i*cols+k] = values[column+at]
+			to, values := k, values[column:]
+			for _, at := range rows {
+				patch[to] = values[at]
+				to += cols
 			}
 		}
 	}
@@ -178,5 +182,15 @@ func matrixIndex(index []uint64, axes []layout.Axis, row, col uint64) {
 	for a := last - 1; a >= 0; a-- {
 		index[a] = row % axes[a].Extent
 		row /= axes[a].Extent
+	}
+}
+
+// nextRow moves an index to the next row of the matrix.
+func nextRow(index []uint64, axes []layout.Axis) {
+	for a := len(axes) - 2; a >= 0; a-- {
+		if index[a]++; index[a] < axes[a].Extent {
+			return
+		}
+		index[a] = 0
 	}
 }
