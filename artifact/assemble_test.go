@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"npuw/artifact/layout"
+	"npuw/artifact/plane"
 	"npuw/schema/pyreader"
 )
 
@@ -94,10 +95,10 @@ func cloneIndex(x *Index) *Index {
 	if err != nil {
 		panic(fmt.Sprint("the index of a sample does not decode: ", err))
 	}
-	cloneLayout := func(l *layout.Layout) { l.Axes, l.Digits = slices.Clone(l.Axes), slices.Clone(l.Digits) }
 	for i := range y.Operands {
 		o := &y.Operands[i]
 		cloneLayout(&o.Layout)
+		o.Planes = clonePlanes(o.Planes)
 		o.Placements, o.Fills = slices.Clone(o.Placements), slices.Clone(o.Fills)
 		for j := range o.Placements {
 			p := &o.Placements[j]
@@ -114,8 +115,21 @@ func cloneIndex(x *Index) *Index {
 		c := &y.Contracts[i]
 		c.Shape, c.Arguments = slices.Clone(c.Shape), slices.Clone(c.Arguments)
 		for j := range c.Arguments {
-			cloneLayout(&c.Arguments[j].Layout)
+			a := &c.Arguments[j]
+			cloneLayout(&a.Layout)
+			a.Planes = clonePlanes(a.Planes)
 		}
 	}
 	return y
+}
+
+func cloneLayout(l *layout.Layout) { l.Axes, l.Digits = slices.Clone(l.Axes), slices.Clone(l.Digits) }
+
+func clonePlanes(planes []plane.Plane) []plane.Plane {
+	planes = slices.Clone(planes)
+	for i := range planes {
+		cloneLayout(&planes[i].Layout)
+		planes[i].Block = slices.Clone(planes[i].Block)
+	}
+	return planes
 }

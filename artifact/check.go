@@ -7,8 +7,10 @@ import (
 	"slices"
 	"strings"
 
+	"npuw/artifact/element"
 	"npuw/artifact/kernel"
 	"npuw/artifact/layout"
+	"npuw/artifact/plane"
 )
 
 // check proves that an index means something: names, ranges, orders, bijections (FORMAT.md, sections 4 and 6 to 8). begin and end
@@ -94,7 +96,7 @@ func (x *Index) checkOperands() (names, error) {
 		return found, err
 	}
 	segment, at := 0, uint64(0)
-	var layouts provedLayouts
+	var done proved
 	for i := range x.Operands {
 		o := &x.Operands[i]
 		if o.Segment >= len(x.Segments) || o.Segment < segment {
@@ -108,7 +110,7 @@ func (x *Index) checkOperands() (names, error) {
 			return found, fault("operand", o.Name, "%d bytes at %d of segment %q, which has %d bytes and is used up to %d", o.Bytes, o.Offset, s.Name, s.Bytes, at)
 		}
 		at = o.Offset + o.Bytes
-		if err := x.checkOperand(o, &layouts); err != nil {
+		if err := x.checkOperand(o, &done); err != nil {
 			return found, err
 		}
 	}
@@ -116,8 +118,8 @@ func (x *Index) checkOperands() (names, error) {
 }
 
 // checkOperand checks an operand by itself.
-func (x *Index) checkOperand(o *Operand, layouts *provedLayouts) error {
-	if err := checkShape(o, layouts); err != nil {
+func (x *Index) checkOperand(o *Operand, done *proved) error {
+	if err := checkShape(o, done); err != nil {
 		return err
 	}
 	if len(o.Placements) > maxBoxes || len(o.Fills) > maxBoxes {
@@ -144,33 +146,48 @@ func (x *Index) checkOperand(o *Operand, layouts *provedLayouts) error {
 	return nil
 }
 
-// provedLayouts are some that have been proved: operands that were read from a file share theirs.
-type provedLayouts struct {
-	last [8]layout.Layout
-	next int
+// proved are some layouts and storages that have been proved: operands that were read from a file share theirs.
+type proved struct {
+	layouts  [8]layout.Layout
+	storages [8]plane.Storage
+	next     int
 }
 
-func (p *provedLayouts) prove(l layout.Layout) error {
-	for i := range p.last {
-		if sameSlice(p.last[i].Digits, l.Digits) && sameSlice(p.last[i].Axes, l.Axes) {
+// layout proves a layout.
+func (p *proved) layout(l layout.Layout) error {
+	for i := range p.layouts {
+		if sameSlice(p.layouts[i].Digits, l.Digits) && sameSlice(p.layouts[i].Axes, l.Axes) {
 			return nil
 		}
 	}
-	p.last[p.next%len(p.last)] = l
+	p.layouts[p.next%len(p.layouts)] = l
 	p.next++
 	return l.Validate()
+}
+
+// storage proves a storage.
+func (p *proved) storage(s plane.Storage) error {
+	for i := range p.storages {
+		known := &p.storages[i]
+		if sameSlice(known.Planes, s.Planes) && sameSlice(known.Axes, s.Axes) && known.Encoding == s.Encoding && known.Bytes == s.Bytes {
+			return nil
+		}
+	}
+	p.storages[p.next%len(p.storages)] = s
+	p.next++
+	return s.Validate()
 }
 
 // sameSlice reports whether two slices are the same elements in memory.
 func sameSlice[T any](a, b []T) bool { return len(a) == len(b) && len(a) > 0 && &a[0] == &b[0] }
 
 // checkShape checks axes, layout and size of an operand, as far as they are known.
-func checkShape(o *Operand, layouts *provedLayouts) error {
+func checkShape(o *Operand, done *proved) error {
 	l := o.Layout
 	if !o.Supported() { // axes mean the same whatever the encoding
 		l = rowMajor(l.Axes)
 	}
-	if err := layouts.prove(l); err != nil {
+	if err := done.layout(l); err != nil {
 		return fault("operand", o.Name, "%v", err)
 	}
 	for _, a := range l.Axes {
@@ -179,6 +196,12 @@ func checkShape(o *Operand, layouts *provedLayouts) error {
 		}
 	}
 	if !o.Supported() {
+		return nil
+	}
+	if !o.single() {
+		if err := done.storage(o.Storage()); err != nil {
+			return fault("operand", o.Name, "%v", err)
+		}
 		return nil
 	}
 	size := uint64(o.Format.Size())
@@ -247,8 +270,13 @@ func (x *Index) checkContracts() error {
 			return err
 		}
 		for j := range c.Arguments {
-			if err := checkArgument(&c.Arguments[j]); err != nil {
-				return fault(thing, c.Arguments[j].Name, "%v", err)
+			a := &c.Arguments[j]
+			if err := checkArgument(a); err != nil {
+				return fault(thing, a.Name, "%v", err)
+			}
+			if c.Instructions != None && a.Role == kernel.Instructions && a.Bytes > x.Segments[c.Instructions].Bytes {
+				s := &x.Segments[c.Instructions]
+				return fault(thing, a.Name, "%d bytes of instructions, segment %q has %d", a.Bytes, s.Name, s.Bytes)
 			}
 		}
 	}
@@ -259,12 +287,18 @@ func checkArgument(a *Argument) error {
 	if a.Format == 0 && len(a.Layout.Digits) > 0 {
 		return fmt.Errorf("a layout without an element format")
 	}
-	if a.Kind == kernel.BufferArgument && a.Format != 0 || len(a.Layout.Digits) > 0 {
-		if err := a.Layout.Validate(); err != nil {
-			return err
-		}
+	if err := checkAxes(a.Layout.Axes); err != nil {
+		return err
 	}
-	return checkAxes(a.Layout.Axes)
+	switch s := a.Storage(); {
+	case a.Format == 0: // none, or of an encoding that is not known
+		return nil
+	case supported(a.Encoding, a.Format, a.Planes):
+		return s.Validate()
+	case a.Format == element.F64:
+		return fmt.Errorf("%v is no element format of an argument", a.Format)
+	}
+	return nil
 }
 
 // checkAxes checks axes that may be missing.
@@ -292,9 +326,20 @@ func (x *Index) checkReferences() error {
 			return fault("binding", "", "operand %d, contract %d or argument %d is not in the index", b.Operand, b.Contract, b.Argument)
 		}
 		o, a := &x.Operands[b.Operand], &x.Contracts[b.Contract].Arguments[b.Argument]
-		if a.Kind != kernel.BufferArgument || a.Role != kernel.Weight || a.Bytes != o.Bytes || a.MemoryGroup != x.Segments[o.Segment].MemoryGroup ||
-			!slices.Equal(a.Layout.Axes, o.Layout.Axes) || o.Supported() && (a.Format != o.Format || !a.Layout.Equal(o.Layout)) {
+		reads, lies := a.Storage(), o.Storage()
+		if a.Kind != kernel.BufferArgument || a.Role != kernel.Weight || a.Encoding != o.Encoding || a.Bytes != o.Bytes || a.MemoryGroup != x.Segments[o.Segment].MemoryGroup ||
+			!slices.Equal(a.Layout.Axes, o.Layout.Axes) || o.Supported() && !reads.Equal(&lies) {
 			return fault("binding", "", "operand %q does not fit argument %q of contract %q", o.Name, a.Name, x.Contracts[b.Contract].Name)
+		}
+	}
+	return nil
+}
+
+// checkNotes refuses notes of kinds that version 1 has not.
+func (x *Index) checkNotes() error {
+	for i, n := range x.Notes {
+		if n.Kind != Folded {
+			return fault("notes", "", "number %d is of kind %d, version 1 has %d alone", i, n.Kind, Folded)
 		}
 	}
 	return nil

@@ -9,8 +9,8 @@ import (
 )
 
 // checkCoverage proves that the index accounts for every element: placements and fills of each operand are disjoint and cover
-// its extents, and the boxes of each parameter are pairwise equal or disjoint and cover its shape. Operands and parameters
-// with a note are excepted. The index has passed check.
+// its extents, and the boxes of each parameter are pairwise equal or disjoint and cover its shape. Parameters with a note are
+// excepted, and operands with one need not be covered. The index has passed check.
 func (x *Index) checkCoverage() error {
 	notedOperand, notedParameter := map[int]bool{}, map[int]bool{}
 	for _, n := range x.Notes {
@@ -23,16 +23,13 @@ func (x *Index) checkCoverage() error {
 		for _, p := range o.Placements {
 			boxes[p.Parameter] = append(boxes[p.Parameter], p.From)
 		}
-		if notedOperand[i] {
-			continue
-		}
-		if err := o.checkCovered(&left); err != nil {
+		if err := o.checkCovered(notedOperand[i], &left); err != nil {
 			return fault("operand", o.Name, "%v", err)
 		}
 	}
 	for i, list := range boxes {
 		p := &x.Parameters[i]
-		if notedParameter[i] {
+		if notedParameter[i] && len(list) <= maxBoxes {
 			continue
 		}
 		n, err := distinctVolume(list)
@@ -47,7 +44,7 @@ func (x *Index) checkCoverage() error {
 }
 
 // checkCovered checks that placements and fills name each element of the operand once: that they are disjoint, and as many.
-func (o *Operand) checkCovered(left *uint64) error {
+func (o *Operand) checkCovered(noted bool, left *uint64) error {
 	var n total
 	images := make([]image, 0, len(o.Placements)+len(o.Fills))
 	for i := range o.Placements {
@@ -58,7 +55,7 @@ func (o *Operand) checkCovered(left *uint64) error {
 		n.add(volume(o.Fills[i].Size))
 		images = append(images, o.Fills[i].image())
 	}
-	if uint64(n) != o.Elements() {
+	if uint64(n) != o.Elements() && !noted {
 		return fmt.Errorf("placements and fills name %d elements of %d", n, o.Elements())
 	}
 	for i, m := range images {

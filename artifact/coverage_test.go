@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"npuw/artifact/element"
 	"npuw/artifact/layout"
 )
 
@@ -123,7 +122,7 @@ func TestPadding(t *testing.T) {
 		if err := l.Validate(); err != nil {
 			t.Fatal(err)
 		}
-		o := &Operand{Format: element.F16, Layout: l, PadBits: 0xabcd}
+		pad := []byte{0xcd, 0xab}
 		n := l.Elements()
 		b := make([]byte, 2*n)
 		var padding []uint64
@@ -135,7 +134,7 @@ func TestPadding(t *testing.T) {
 				b[2*p], b[2*p+1] = 0xcd, 0xab
 			}
 		}
-		if (newPadding(o) == nil) != (len(padding) == 0) {
+		if (newPadding(l, pad) == nil) != (len(padding) == 0) {
 			t.Fatalf("%v of %s: %d elements of padding", l, l.Shape(), len(padding))
 		}
 		for _, wrong := range append(padding, n) {
@@ -144,7 +143,7 @@ func TestPadding(t *testing.T) {
 				want = int(2*wrong) + rng.IntN(2)
 				b[want] ^= 1
 			}
-			if got := firstWrong(o, b, rng); got != want && len(padding) > 0 {
+			if got := firstWrong(newPadding(l, pad), b, rng); got != want && len(padding) > 0 {
 				t.Fatalf("%v of %s: wrong padding found at %d, is at %d", l, l.Shape(), got, want)
 			}
 			if want >= 0 {
@@ -155,8 +154,7 @@ func TestPadding(t *testing.T) {
 }
 
 // firstWrong looks at an operand of 16-bit elements in pieces of random length.
-func firstWrong(o *Operand, b []byte, rng *rand.Rand) int {
-	p := newPadding(o)
+func firstWrong(p *padding, b []byte, rng *rand.Rand) int {
 	for at := 0; p != nil && at < len(b); {
 		n := min(2*(1+rng.IntN(20)), len(b)-at)
 		if i := p.check(uint64(at/2), b[at:at+n]); i >= 0 {

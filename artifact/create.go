@@ -9,7 +9,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"npuw/artifact/element"
 	"npuw/artifact/internal/whole"
+	"npuw/artifact/layout"
+	"npuw/artifact/plane"
 )
 
 // Writer writes an artifact whose index is known, but for what is measured: operand bytes in any order, from several
@@ -71,12 +74,22 @@ func (x *Index) checkWritable(pageBytes uint64) (uint64, error) {
 		end += s.Bytes
 	}
 	for i := range x.Operands {
-		if o := &x.Operands[i]; !o.Supported() {
+		switch o := &x.Operands[i]; {
+		case !o.Supported():
 			return 0, fault("operand", o.Name, "encoding %d in %v is not known", o.Encoding, o.Format)
+		case !agree(o.Encoding, o.Format, o.PadBits, o.Layout, o.Planes):
+			return 0, fault("operand", o.Name, "Format, Layout and PadBits are not those of its first plane")
 		}
 	}
-	if len(x.Notes) > 0 {
-		return 0, fault("notes", "", "%d of them, version 1 has none", len(x.Notes))
+	for i := range x.Contracts {
+		for j := range x.Contracts[i].Arguments {
+			if a := &x.Contracts[i].Arguments[j]; !agree(a.Encoding, a.Format, 0, a.Layout, a.Planes) {
+				return 0, fault("argument", a.Name, "Format and Layout are not those of its first plane, without padding")
+			}
+		}
+	}
+	if err := x.checkNotes(); err != nil {
+		return 0, err
 	}
 	if _, _, err := x.check(pageBytes, end, pageBytes); err != nil {
 		return 0, err
@@ -86,6 +99,15 @@ func (x *Index) checkWritable(pageBytes uint64) (uint64, error) {
 	}
 	_, err := x.encode()
 	return end, err
+}
+
+// agree reports whether an operand or argument that has planes says the same of the first of them twice.
+func agree(e plane.Encoding, f element.Format, padBits uint64, l layout.Layout, planes []plane.Plane) bool {
+	if planes == nil {
+		return true
+	}
+	return e != plane.Plain && len(planes) > 0 && planes[0].Format == f && planes[0].PadBits == padBits &&
+		slices.Equal(planes[0].Layout.Axes, l.Axes) && slices.Equal(planes[0].Layout.Digits, l.Digits)
 }
 
 // encode encodes an index and proves that it can be decoded: lengths, counts and texts are within the limits.

@@ -351,7 +351,7 @@ func TestCreateRefusesIndexes(t *testing.T) {
 		{"segments of 2^63 bytes", func(x *Index) { x.Segments[0].Bytes = 1 << 63; x.Segments[1].Bytes = 1 << 63 }, `segment "layer.0"`},
 		{"segments beyond the limit", func(x *Index) { x.Segments[0].Bytes = 1 << 62 }, `segment "layer.0"`},
 		{"segment of unknown kind", func(x *Index) { x.Segments[1].Kind = 5 }, `segment "empty": kind 5`},
-		{"encoding", func(x *Index) { x.Operands[0].Encoding = 1 }, `operand "linear": encoding 1 in bf16`},
+		{"encoding", func(x *Index) { x.Operands[0].Encoding = 1 }, `operand "linear": planes [values]; encoding 1 has codes`},
 		{"format", func(x *Index) { x.Operands[0].Format = 77 }, `operand "linear": encoding 0 in format(77)`},
 		{"f64", func(x *Index) { x.Operands[0].Format = element.F64 }, `operand "linear": encoding 0 in f64`},
 		{"segment -1", func(x *Index) { x.Operands[0].Segment = -1 }, `operand "linear": segment -1`},

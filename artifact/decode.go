@@ -6,6 +6,7 @@ import (
 	"npuw/artifact/element"
 	"npuw/artifact/kernel"
 	"npuw/artifact/layout"
+	"npuw/artifact/plane"
 )
 
 const noneU32 = 1<<32 - 1 // "none" in a u32 that names an entry
@@ -20,7 +21,7 @@ type decoder struct {
 	numbers    []uint64
 	axes       []layout.Axis
 	digits     []layout.Digit
-	planes     []plane
+	planes     []decodedPlane
 	placedAxes []PlacedAxis
 	placements []Placement
 	fills      []Fill
@@ -28,16 +29,16 @@ type decoder struct {
 
 	// How many of these have been taken by their owners.
 	takenPlacements, takenFills, takenArguments int
+
+	// Planes with their grids, by where axes and planes lie in the index: operands of one shape share theirs.
+	gridded map[[4]uint32][]plane.Plane
 }
 
-// plane is a Plane of the index.
-type plane struct {
-	at                                                 int
-	offset, bytes, padBits, recordElements, recordSize uint64
-	block                                              []uint64
-	digits                                             []layout.Digit
-	role, order                                        uint8
-	element                                            element.Format
+// decodedPlane is a Plane of the index, whose Layout has no axes yet.
+type decodedPlane struct {
+	at    int
+	order uint8
+	plane.Plane
 }
 
 // decodeIndex decodes the index in b, which begins at base of the file.
@@ -86,12 +87,12 @@ func (d *decoder) digit(at int, v *layout.Digit) {
 	*v = layout.Digit{Size: d.u64(at), Stride: d.u64(at + 8), Axis: int(d.b[at+16])}
 }
 
-func (d *decoder) plane(at int, v *plane) {
-	*v = plane{
-		at: at, offset: d.u64(at), bytes: d.u64(at + 8), padBits: d.u64(at + 16), recordElements: d.u64(at + 24), recordSize: d.u64(at + 32),
-		block: subrange(d.flat, d.numbers, at+40, maxAxes), digits: subrange(d.flat, d.digits, at+48, maxDigits),
-		role: d.b[at+56], element: element.Format(d.b[at+57]), order: d.b[at+58],
-	}
+func (d *decoder) plane(at int, p *decodedPlane) {
+	p.at, p.order = at, d.b[at+58]
+	p.Role, p.Format, p.HighFirst = plane.Role(d.b[at+56]), element.Format(d.b[at+57]), p.order == 1
+	p.Offset, p.Bytes, p.PadBits = d.u64(at), d.u64(at+8), d.u64(at+16)
+	p.RecordElements, p.RecordBytes = d.u64(at+24), d.u64(at+32)
+	p.Block, p.Layout.Digits = subrange(d.flat, d.numbers, at+40, maxAxes), subrange(d.flat, d.digits, at+48, maxDigits)
 }
 
 func (d *decoder) placedAxis(at int, v *PlacedAxis) {
@@ -120,7 +121,7 @@ func (d *decoder) segment(at int, v *Segment) {
 var origin [maxAxes]uint64
 
 func (d *decoder) operand(at int, o *Operand) {
-	o.Name, o.Segment, o.Encoding, o.Offset, o.Bytes = d.string(at), int(d.u32(at+56)), d.b[at+60], d.u64(at+40), d.u64(at+48)
+	o.Name, o.Segment, o.Encoding, o.Offset, o.Bytes = d.string(at), int(d.u32(at+56)), plane.Encoding(d.b[at+60]), d.u64(at+40), d.u64(at+48)
 	o.Placements = owned(d.flat, d.placements, &d.takenPlacements, at+24, maxBoxes)
 	o.Fills = owned(d.flat, d.fills, &d.takenFills, at+32, maxBoxes)
 	d.statistics(at+64, &o.Statistics)
@@ -130,37 +131,97 @@ func (d *decoder) operand(at int, o *Operand) {
 			p.To = origin[:len(o.Layout.Axes):len(o.Layout.Axes)]
 		}
 	}
-	planes := subrange(d.flat, d.planes, at+16, maxPlanes)
 	foreign := o.Segment < len(d.idx.Segments) && d.idx.Segments[o.Segment].Kind > Instructions
-	if o.Encoding == 0 && !foreign && d.err == nil {
-		d.valuesOf(o, at, planes)
-	}
-}
-
-// valuesOf takes the plane of encoding 0 into the operand. One of an unknown element format, like an operand of another encoding,
-// is left without digits, and nothing more is said of it.
-func (d *decoder) valuesOf(o *Operand, at int, planes []plane) {
-	if len(planes) != 1 {
-		d.fail(at, "operand %q: %d planes, encoding 0 has one", o.Name, len(planes))
+	planes := subrange(d.flat, d.planes, at+16, maxPlanes)
+	if d.err != nil || foreign || !o.Encoding.Known() {
 		return
 	}
-	p := &planes[0]
-	o.Format = p.element
-	switch {
-	case o.Format == 0 || o.Format == element.F64:
-		d.fail(p.at, "operand %q: %v is no element format of an operand", o.Name, o.Format)
-	case !o.Format.Plain():
-	case !p.plain(o.Bytes, len(o.Layout.Axes)):
-		d.fail(p.at, "operand %q: the plane of encoding 0 must be the whole operand, values, without blocks or records", o.Name)
-	default:
-		o.PadBits, o.Layout.Digits = p.padBits, p.digits
+	o.Format, o.PadBits, o.Layout.Digits, o.Planes = d.storage("operand", o.Name, o.Encoding, o.Bytes, at+8, at+16, o.Layout.Axes, planes)
+	if o.Format == element.F64 {
+		d.fail(at, "operand %q: %v is no element format of an operand", o.Name, o.Format)
 	}
 }
 
-// plain reports whether a plane is one of encoding 0, of so many bytes.
-func (p *plane) plain(bytes uint64, axes int) bool {
-	return p.offset == 0 && p.bytes == bytes && p.recordElements == 0 && p.recordSize == 0 && p.role == 0 && p.order == 0 &&
-		(len(p.block) == 0 || len(p.block) == axes && !slices.ContainsFunc(p.block, func(b uint64) bool { return b != 1 }))
+// known reports whether this version knows the role and the element format of a plane. 0 is known to be no element format.
+func (p *decodedPlane) known() bool {
+	return p.Role <= plane.Minimums && (p.Format.Known() || p.Format == 0)
+}
+
+// whole reports whether a plane is all of so many bytes, of values in a known format, without records.
+func (p *decodedPlane) whole(bytes uint64) bool {
+	return p.Offset == 0 && p.Bytes == bytes && p.RecordElements == 0 && p.RecordBytes == 0 && p.Role == plane.Values && p.order == 0 && p.Format.Known()
+}
+
+// storage gives what an operand or argument says of its planes. Where a role or an element format is not known, nothing but those is
+// taken: it is of no use here.
+func (d *decoder) storage(thing, name string, e plane.Encoding, bytes uint64, axesAt, planesAt int, axes []layout.Axis, list []decodedPlane) (
+	f element.Format, padBits uint64, digits []layout.Digit, planes []plane.Plane,
+) {
+	if e == plane.Plain && len(list) == 1 && list[0].Block == nil && list[0].whole(bytes) { // most are
+		return list[0].Format, list[0].PadBits, list[0].Layout.Digits, nil
+	}
+	for i := range list {
+		if !list[i].known() {
+			return list[0].Format, 0, nil, unknownPlanes(list)
+		}
+	}
+	if len(list) == 0 || e == plane.Plain && len(list) != 1 || len(list) > 3 {
+		d.fail(planesAt, "%s %q: %d planes, which encoding %d has not", thing, name, len(list), e)
+		return 0, 0, nil, nil
+	}
+	for i := range list {
+		p := &list[i]
+		switch b := p.Block; {
+		case p.Format == 0:
+			d.fail(p.at, "%s %q: a plane without an element format", thing, name)
+		case p.order > 1:
+			d.fail(p.at, "%s %q: order %d of the halves of a byte", thing, name, p.order)
+		case b != nil && len(b) != len(axes) || slices.Contains(b, 0):
+			d.fail(p.at, "%s %q: blocks %d of %d axes", thing, name, b, len(axes))
+		}
+	}
+	if d.err != nil {
+		return 0, 0, nil, nil
+	}
+	p := &list[0]
+	if e != plane.Plain {
+		return p.Format, p.PadBits, p.Layout.Digits, d.grids(axesAt, planesAt, axes, list)
+	}
+	if !p.whole(bytes) || slices.ContainsFunc(p.Block, func(b uint64) bool { return b != 1 }) {
+		d.fail(p.at, "%s %q: the plane of encoding 0 must be all of it, values, without blocks or records", thing, name)
+	}
+	return p.Format, p.PadBits, p.Layout.Digits, nil
+}
+
+// unknownPlanes gives roles and element formats of planes, one of which is not known; nil where the element format of the first says
+// that by itself.
+func unknownPlanes(list []decodedPlane) []plane.Plane {
+	if len(list) == 1 && list[0].Role == plane.Values {
+		return nil
+	}
+	planes := make([]plane.Plane, len(list))
+	for i := range list {
+		planes[i] = plane.Plane{Role: list[i].Role, Format: list[i].Format}
+	}
+	return planes
+}
+
+// grids gives planes the axes of their grids.
+func (d *decoder) grids(axesAt, planesAt int, axes []layout.Axis, list []decodedPlane) []plane.Plane {
+	key := [4]uint32{d.u32(axesAt), d.u32(axesAt + 4), d.u32(planesAt), d.u32(planesAt + 4)}
+	if known := d.gridded[key]; known != nil {
+		return known
+	}
+	planes := make([]plane.Plane, len(list))
+	for i := range list {
+		planes[i] = list[i].Plane
+		planes[i].Layout.Axes = plane.Grid(axes, planes[i].Block)
+	}
+	if d.gridded == nil {
+		d.gridded = map[[4]uint32][]plane.Plane{}
+	}
+	d.gridded[key] = planes
+	return planes
 }
 
 func (d *decoder) statistics(at int, s *element.Stats) {
@@ -194,13 +255,20 @@ func (d *decoder) argument(at int, a *Argument) {
 		Kind: kernel.ArgumentKind(d.b[at+40]), Role: kernel.ArgumentRole(d.b[at+41]),
 	}
 	a.Layout.Axes = subrange(d.flat, d.axes, at+8, maxAxes)
-	planes, encoding := subrange(d.flat, d.planes, at+16, maxPlanes), d.b[at+42]
-	switch {
-	case d.err != nil || encoding != 0 || len(planes) == 0:
-	case len(planes) > 1 || !planes[0].plain(a.Bytes, len(a.Layout.Axes)) || planes[0].padBits != 0 || planes[0].element == 0:
-		d.fail(at, "argument %q: planes other than one of values, as long as it is, which encoding 0 has", a.Name)
-	default:
-		a.Format, a.Layout.Digits = planes[0].element, planes[0].digits
+	a.Encoding = plane.Encoding(d.b[at+42])
+	planes := subrange(d.flat, d.planes, at+16, maxPlanes)
+	if len(planes) == 0 && a.Encoding != plane.Plain {
+		d.fail(at, "argument %q: encoding %d without planes", a.Name, a.Encoding)
+	}
+	if len(planes) > 0 && len(a.Layout.Axes) == 0 {
+		d.fail(at, "argument %q: planes without axes", a.Name)
+	}
+	if d.err != nil || !a.Encoding.Known() || len(planes) == 0 {
+		return
+	}
+	a.Format, _, a.Layout.Digits, a.Planes = d.storage("argument", a.Name, a.Encoding, a.Bytes, at+8, at+16, a.Layout.Axes, planes)
+	if supported(a.Encoding, a.Format, a.Planes) && slices.ContainsFunc(planes, func(p decodedPlane) bool { return p.PadBits != 0 }) {
+		d.fail(at, "argument %q: planes with padding, which only operands have", a.Name)
 	}
 }
 

@@ -149,7 +149,7 @@ func (d *dumper) segments(x *Index) error {
 				d.note(int64(end), "zeros")
 			}
 			if o.Supported() {
-				d.fields(at, b, "", []field{is(16, fmt.Sprintf("operand %q", o.Name)), is(16, fmt.Sprintf("  %v, layout %v", o.Format, o.Layout))})
+				d.fields(at, b, "", []field{is(16, fmt.Sprintf("operand %q", o.Name)), is(16, fmt.Sprintf("  %s, layout %v", o.FormatText(), o.Layout))})
 			} else {
 				d.fields(at, b, "", []field{is(32, fmt.Sprintf("operand %q, unsupported", o.Name))})
 			}

@@ -9,6 +9,7 @@ import (
 
 	"npuw/artifact/element"
 	"npuw/artifact/layout"
+	"npuw/artifact/plane"
 	fb "npuw/schema/npuwfb"
 )
 
@@ -53,7 +54,8 @@ func (e *encoder) encode(idx *Index) []byte {
 		fb.CreatePlacedAxis(b, a.Begin, a.Size, a.Step, byte(a.Axis))
 	})
 	at[slotPlanes] = vectorOf(b, slotPlanes, e.planes.list, func(p *encodedPlane) {
-		fb.CreatePlane(b, 0, p.bytes, p.padBits, 0, 0, 0, 0, p.digits.first, p.digits.count, fb.PlaneRoleValues, fb.ElementFormat(p.element), fb.NibbleOrderLowFirst)
+		fb.CreatePlane(b, p.offset, p.bytes, p.padBits, p.recordElements, p.recordBytes, p.block.first, p.block.count, p.digits.first, p.digits.count,
+			fb.PlaneRole(p.role), fb.ElementFormat(p.element), p.order)
 	})
 	at[slotDigits] = vectorOf(b, slotDigits, e.digits.list, func(d *layout.Digit) { fb.CreateDigit(b, d.Size, d.Stride, byte(d.Axis)) })
 	at[slotAxes] = vectorOf(b, slotAxes, e.axes.list, func(a *layout.Axis) { fb.CreateAxis(b, a.Extent, a.Padded, a.Name) })
@@ -138,9 +140,11 @@ type encoder struct {
 }
 
 type encodedPlane struct {
-	bytes, padBits uint64
-	digits         span
-	element        element.Format
+	offset, bytes, padBits, recordElements, recordBytes uint64
+	block, digits                                       span
+	role                                                plane.Role
+	element                                             element.Format
+	order                                               fb.NibbleOrder
 }
 
 type encodedOperand struct {
@@ -237,14 +241,28 @@ func (e *encoder) addOperand(o *Operand) {
 	}
 	e.fills = append(e.fills, o.Fills...)
 	e.operands = append(e.operands, encodedOperand{
-		o, e.axes.add(o.Layout.Axes), e.plane(o.Bytes, o.PadBits, o.Format, o.Layout.Digits),
+		o, e.axes.add(o.Layout.Axes), e.addPlanes(o.Storage(), true),
 		grown(len(e.placements), len(o.Placements)), grown(len(e.fills), len(o.Fills)),
 	})
 }
 
-// plane is the one plane of encoding 0.
-func (e *encoder) plane(bytes, padBits uint64, format element.Format, digits []layout.Digit) span {
-	return e.planes.add([]encodedPlane{{bytes, padBits, e.digits.add(digits), format}})
+// addPlanes adds the planes of a storage, with their padding or without.
+func (e *encoder) addPlanes(s plane.Storage, padding bool) span {
+	list := make([]encodedPlane, len(s.Planes))
+	for i := range s.Planes {
+		p := &s.Planes[i]
+		list[i] = encodedPlane{
+			offset: p.Offset, bytes: p.Bytes, recordElements: p.RecordElements, recordBytes: p.RecordBytes,
+			block: e.numbers.add(p.Block), digits: e.digits.add(p.Layout.Digits), role: p.Role, element: p.Format,
+		}
+		if padding {
+			list[i].padBits = p.PadBits
+		}
+		if p.HighFirst {
+			list[i].order = fb.NibbleOrderHighFirst
+		}
+	}
+	return e.planes.add(list)
 }
 
 func (e *encoder) addContract(c *Contract) {
@@ -256,7 +274,7 @@ func (e *encoder) addContract(c *Contract) {
 		e.text(a.Name)
 		planes := span{}
 		if a.Format != 0 {
-			planes = e.plane(a.Bytes, 0, a.Format, a.Layout.Digits)
+			planes = e.addPlanes(a.Storage(), false)
 		}
 		e.arguments = append(e.arguments, encodedArgument{a, e.axes.add(a.Layout.Axes), planes})
 	}
@@ -291,7 +309,7 @@ func (e *encoder) argument(b *flatbuffers.Builder) func(a *encodedArgument) {
 	return func(a *encodedArgument) {
 		n := e.text(a.Name)
 		fb.CreateArgument(b, n.first, n.count, a.axes.first, a.axes.count, a.planes.first, a.planes.count,
-			a.Bytes, a.Index, a.MemoryGroup, fb.ArgumentKind(a.Kind), fb.ArgumentRole(a.Role), 0)
+			a.Bytes, a.Index, a.MemoryGroup, fb.ArgumentKind(a.Kind), fb.ArgumentRole(a.Role), fb.Encoding(a.Encoding))
 	}
 }
 

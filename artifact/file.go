@@ -53,8 +53,8 @@ func NewFile(r io.ReaderAt, size int64) (*File, error) {
 	if err == nil {
 		err = a.Index.checkStatistics()
 	}
-	if err == nil && len(a.Index.Notes) > 0 && h.RequiredFeatures|h.OptionalFeatures == 0 {
-		err = fault("notes", "", "%d of them, version 1 has none", len(a.Index.Notes))
+	if err == nil && h.RequiredFeatures|h.OptionalFeatures == 0 {
+		err = a.Index.checkNotes()
 	}
 	if err != nil {
 		return nil, err

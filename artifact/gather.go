@@ -2,18 +2,22 @@ package artifact
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 
 	"npuw/artifact/element"
 	"npuw/artifact/layout"
+	"npuw/artifact/plane"
 )
 
-// A window may hold so many elements for each of those that are wanted; a small one may hold more.
+// A window may hold so many elements for each of those that are wanted; a small one may hold more. Of planes that are joined, each
+// has a window, and values in it take 8 bytes.
 const (
 	windowExcess = 64
 	windowSmall  = 1 << 14
+	windowJoined = 8 // part of the usual window
 )
 
 // gatherer collects boxes of values from operands. Its memory is used again from one to the next.
@@ -25,6 +29,11 @@ type gatherer struct {
 
 	out         []byte   // the values of the band, row-major
 	begin, size []uint64 // of the band
+
+	// Of operands whose planes have to be joined: a reader of the last one, and what it has decoded.
+	joined  *Operand
+	reader  *plane.Reader
+	decoded []float64
 
 	packed []byte    // a window of an operand, as it lies in the file
 	row    []byte    // elements of the window, in the order of the values
@@ -60,13 +69,36 @@ func (g *gatherer) band(pieces []piece, begin, size []uint64) error {
 // box gathers the box from of the values, whose first element is at index to of the piece's operand. Where the window around it
 // is too large, or its elements lie far apart in it, the box is halved: the window around one element is that element.
 func (g *gatherer) box(p *piece, from []PlacedAxis, to []uint64) error {
-	window, err := windowAround(p.operand, from, to)
-	if err != nil {
-		return &Error{Offset: -1, Thing: fmt.Sprintf("operand %q", p.operand.Name), Detail: err.Error(), Err: ErrCorrupt}
+	most := max(windowSmall, windowExcess*placedVolume(from))
+	if !p.operand.single() {
+		g.open(p.operand)
+		size := boxAround(from, to)
+		n, err := g.reader.Elements(to, size)
+		switch {
+		case err != nil:
+			return p.fault(err)
+		case n <= min(g.window/windowJoined, most):
+			return g.join(p, size, from, to)
+		}
+		return g.halve(p, from, to)
 	}
-	if n := window.Layout.Elements(); n <= min(g.window, max(windowSmall, windowExcess*placedVolume(from))) {
+	window, err := windowAround(p.operand, from, to)
+	switch {
+	case err != nil:
+		return p.fault(err)
+	case window.Layout.Elements() <= min(g.window, most):
 		return g.gather(p, window, from, to)
 	}
+	return g.halve(p, from, to)
+}
+
+// fault says that the operand of a piece is not as it should be.
+func (p *piece) fault(err error) error {
+	return &Error{Offset: -1, Thing: fmt.Sprintf("operand %q", p.operand.Name), Detail: err.Error(), Err: ErrCorrupt}
+}
+
+// halve gathers a box in two halves of its longest axis.
+func (g *gatherer) halve(p *piece, from []PlacedAxis, to []uint64) error {
 	widest := 0
 	for j := range from {
 		if from[j].Size > from[widest].Size {
@@ -85,17 +117,24 @@ func (g *gatherer) box(p *piece, from []PlacedAxis, to []uint64) error {
 	return g.box(p, high, there)
 }
 
+// boxAround is the size of the box of an operand that begins at index to and holds every element of a box of values.
+func boxAround(from []PlacedAxis, to []uint64) []uint64 {
+	size := make([]uint64, len(to))
+	for a := range size {
+		size[a] = 1
+	}
+	for _, f := range from {
+		size[f.Axis] += (f.Size - 1) * f.Step
+	}
+	return size
+}
+
 // windowAround is the smallest window of an operand that holds every element of a box.
 func windowAround(o *Operand, from []PlacedAxis, to []uint64) (layout.Window, error) {
 	n := len(o.Layout.Axes)
-	begin, size := make([]uint64, n), make([]uint64, n)
+	begin, size := make([]uint64, n), boxAround(from, to)
 	for a := range n {
-		lo, hi := to[a], to[a]
-		for _, f := range from {
-			if f.Axis == a {
-				hi += (f.Size - 1) * f.Step
-			}
-		}
+		lo, hi := to[a], to[a]+size[a]-1
 		granules := o.Layout.Granules(a)
 		for i, g := range granules {
 			b, e := lo/g*g, (hi/g+1)*g
@@ -137,6 +176,56 @@ func (g *gatherer) gather(p *piece, window layout.Window, from []PlacedAxis, to 
 		}
 	})
 	return err
+}
+
+// open makes the reader one of an operand whose planes have to be joined.
+func (g *gatherer) open(o *Operand) {
+	if g.joined == o {
+		return
+	}
+	storage, base := o.Storage(), int64(g.file.Index.Segments[o.Segment].Offset+o.Offset)
+	thing := fmt.Sprintf("operand %q", o.Name)
+	g.joined, g.reader = o, plane.NewReader(&storage, func(b []byte, off uint64) error {
+		return readFull(g.file, b, base+int64(off), thing)
+	})
+}
+
+// join gathers a box from an operand whose planes have to be joined, out of one of the size given at index to: its values are decoded
+// row-major, then gathered.
+func (g *gatherer) join(p *piece, size []uint64, from []PlacedAxis, to []uint64) error {
+	g.decoded = resize(g.decoded, volume(size))
+	if err := g.reader.Float64(g.decoded, to, size); err != nil {
+		if known := (*Error)(nil); errors.As(err, &known) {
+			return known
+		}
+		return p.fault(err)
+	}
+	w := walk{begin: g.begin, size: g.size, from: from, to: make([]uint64, len(to)), position: rowMajorOffsets(size)}
+	w.rows(func(base, at uint64, table []uint64, inner PlacedAxis) {
+		out := g.out[at*uint64(g.elem):]
+		for i := range inner.Size {
+			x := g.decoded[base+table[i*inner.Step]]
+			if p.Scale != 1 {
+				x /= p.Scale
+			}
+			binary.LittleEndian.PutUint32(out[4*i:], math.Float32bits(float32(x)))
+		}
+	})
+	return nil
+}
+
+// rowMajorOffsets gives, for each axis of a box, what an index on it adds to a position in it.
+func rowMajorOffsets(size []uint64) [][]uint64 {
+	l := rowMajor(make([]layout.Axis, len(size)))
+	for a, n := range size {
+		l.Axes[a] = layout.Axis{Name: byte('A' + a), Extent: n, Padded: n}
+		l.Digits[a].Size = n
+	}
+	tables := make([][]uint64, len(size))
+	for a, n := range size {
+		tables[a] = l.AxisOffsets(a, 0, n)
+	}
+	return tables
 }
 
 // put writes the row that has been gathered to its place in the band.

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"npuw/artifact/element"
+	"npuw/artifact/layout"
+	"npuw/artifact/plane"
 )
 
 // entryAt is the position, in an index that is sound, of byte off of an entry of a slot.
@@ -100,24 +102,28 @@ func TestFlatRules(t *testing.T) {
 		{"an empty range elsewhere", word(at(slotOperands, 1, 12), 0), "0 entries from"},
 		{"nine axes", word(at(slotOperands, 0, 12), 9), "at most 8 can be named"},
 		{"33 digits", word(at(slotPlanes, 0, 52), 33), "at most 32 can be named"},
+		{"nine blocks", word(at(slotPlanes, firstPlane(t, i8)+1, 44), 9), "at most 8 can be named"},
+		{"blocks outside", word(at(slotPlanes, firstPlane(t, i8)+1, 40), math.MaxUint32), "2 entries from 4294967295"},
+		{"digits outside", word(at(slotPlanes, firstPlane(t, i8)+1, 48), 1<<31), "2 entries from 2147483648"},
 		{"five planes", word(at(slotOperands, 0, 20), 5), "at most 4 can be named"},
-		{"no planes", func(b []byte) { le.PutUint64(b[at(slotOperands, 0, 16):], 0) }, `operand "linear": 0 planes, encoding 0 has one`},
-		{"two planes", word(at(slotOperands, 0, 20), 2), `operand "linear": 2 planes, encoding 0 has one`},
+		{"no planes", func(b []byte) { le.PutUint64(b[at(slotOperands, 0, 16):], 0) }, `operand "linear": 0 planes, which encoding 0 has not`},
+		{"two planes", word(at(slotOperands, 0, 20), 2), `operand "linear": 2 planes, which encoding 0 has not`},
 		{"no placements", func(b []byte) { le.PutUint64(b[at(slotOperands, 0, 24):], 0) }, "they belong to one owner each"},
 		{"placements twice", word(at(slotOperands, 1, 24), 0), "they belong to one owner each"},
 		{"fills twice", word(at(slotOperands, 9, 32), 0), "they belong to one owner each"},
-		{"a placement that nothing owns", func(b []byte) { le.PutUint64(b[at(slotOperands, 10, 24):], 0) }, "placements: 16 entries, of which 15 belong"},
-		{"a fill that nothing owns", word(at(slotOperands, 9, 36), 4), "fills: 7 entries, of which 6 belong"},
-		{"an argument that nothing owns", word(at(slotContracts, 0, 44), 4), "arguments: 5 entries, of which 4 belong"},
+		{"a placement that nothing owns", func(b []byte) { le.PutUint64(b[at(slotOperands, unfolded, 24):], 0) }, "placements: 26 entries, of which 25 belong"},
+		{"a placement that is skipped", func(b []byte) { le.PutUint64(b[at(slotOperands, 10, 24):], 0) }, "entries from 16, expected from 15"},
+		{"a fill that nothing owns", func(b []byte) { le.PutUint64(b[at(slotOperands, bfp16, 32):], 0) }, "fills: 8 entries, of which 7 belong"},
+		{"an argument that nothing owns", func(b []byte) { le.PutUint64(b[at(slotContracts, 2, 40):], 0) }, "arguments: 6 entries, of which 5 belong"},
 		{"role", func(b []byte) { b[at(slotPlanes, 0, 56)] = 1 }, `operand "linear": the plane of encoding 0`},
 		{"order", func(b []byte) { b[at(slotPlanes, 0, 58)] = 1 }, `operand "linear": the plane of encoding 0`},
 		{"plane's offset", func(b []byte) { b[at(slotPlanes, 0, 1)] = 1 }, `operand "linear": the plane of encoding 0`},
 		{"plane's bytes", func(b []byte) { b[at(slotPlanes, 0, 9)]++ }, `operand "linear": the plane of encoding 0`},
 		{"record elements", func(b []byte) { b[at(slotPlanes, 0, 24)] = 1 }, `operand "linear": the plane of encoding 0`},
 		{"record bytes", func(b []byte) { b[at(slotPlanes, 0, 32)] = 1 }, `operand "linear": the plane of encoding 0`},
-		{"a block", func(b []byte) { le.PutUint64(b[at(slotPlanes, 0, 40):], 2<<32) }, `operand "linear": the plane of encoding 0`},
-		{"an argument of two planes", word(at(slotArguments, 2, 20), 2), `argument "a": planes other than one`},
-		{"an argument of other bytes", func(b []byte) { b[at(slotArguments, 2, 24)]++ }, `argument "a": planes other than one`},
+		{"a block", func(b []byte) { le.PutUint64(b[at(slotPlanes, 0, 40):], 2<<32) }, `operand "linear": blocks [8 0] of 2 axes`},
+		{"an argument of two planes", word(at(slotArguments, 2, 20), 2), `argument "a": 2 planes`},
+		{"an argument of other bytes", func(b []byte) { b[at(slotArguments, 2, 24)]++ }, `argument "a": the plane of encoding 0`},
 	}
 	for _, r := range rows {
 		b := bytes.Clone(whole)
@@ -190,6 +196,15 @@ func TestUnknown(t *testing.T) {
 		{"element format of other bytes and digits", operand(splitOne, func(o *Operand) {
 			o.Format, o.Bytes, o.PadBits, o.Layout.Digits = 99, 7, math.MaxUint64, digits(9, 0, 0)
 		})},
+		{"element format of scales", operand(splitOne, func(o *Operand) {
+			o.Encoding, o.Planes = plane.Scaled, []plane.Plane{{Format: element.F32}, {Role: plane.Scales, Format: 99}}
+		})},
+		{"plane role of encoding 1", operand(splitOne, func(o *Operand) {
+			o.Encoding, o.Planes = plane.Scaled, []plane.Plane{{Format: element.I8}, {Role: plane.Scales, Format: element.F32}, {Role: 4, Format: element.F32}}
+		})},
+		{"plane role", operand(splitOne, func(o *Operand) {
+			o.Planes = []plane.Plane{{Role: 200, Format: o.Format, HighFirst: true, Bytes: 5, Block: []uint64{0}, Layout: layout.Layout{Digits: digits(9, 0, 0)}}}
+		})},
 	}
 	for _, r := range rows {
 		t.Run(r.name, func(t *testing.T) {
@@ -240,7 +255,8 @@ func TestUnknownSegment(t *testing.T) {
 	t.Parallel()
 	d := newSample(4096).damaged()
 	d.index.Segments[3].Kind = 77
-	d.data[len(d.data)-1] = 1 // what lies there is not known
+	last := d.index.Segments[4].Offset - 4096 - 1 // of the segment: what lies there is not known
+	d.data[last] = 1
 	leave(t, d.bytes())
 	f, err := openBytes(d.bytes())
 	if err != nil {
@@ -255,9 +271,9 @@ func TestUnknownSegment(t *testing.T) {
 	_, err = f.OperandValues("qkv")
 	wantFault(t, err, ErrUnsupported, "an operand in the segment")
 	d.index.Segments[3].Digest = Digest{}
-	d.data[len(d.data)-1] = 2
+	d.data[last] = 2
 	b := d.bytes()
-	b[len(b)-int(f.Header.IndexBytes)-1] = 3
+	b[4096+last] = 3
 	wantFault(t, check(b), ErrCorrupt, "the segment changed")
 }
 
@@ -270,8 +286,9 @@ func TestOptionalFeature(t *testing.T) {
 	if err := check(d.bytes()); err != nil {
 		t.Error(err)
 	}
-	d.index.Notes = []Note{{Kind: 9, Parameter: epsilon, Operand: len(d.index.Operands) - 1}}
-	d.index.Operands[len(d.index.Operands)-1].Placements = nil
+	const epsilonOperand = 10
+	d.index.Notes = append(d.index.Notes, Note{Kind: 9, Parameter: epsilon, Operand: epsilonOperand})
+	d.index.Operands[epsilonOperand].Placements = nil
 	leave(t, d.bytes())
 	f, err := openBytes(d.bytes())
 	if err != nil {
@@ -282,7 +299,7 @@ func TestOptionalFeature(t *testing.T) {
 	}
 	_, err = f.ParameterValues("epsilon")
 	wantFault(t, err, ErrUnsupported, "a parameter that cannot be recovered")
-	d.index.Notes[0].Operand = len(d.index.Operands)
+	d.index.Notes[3].Operand = len(d.index.Operands)
 	_, err = openBytes(d.bytes())
 	wantFault(t, err, ErrCorrupt, "a note of no operand")
 }
@@ -305,6 +322,39 @@ func sharedIndex(n int) []byte {
 	f := openFlat(b, 0)
 	for i := range n {
 		copy(b[f.at[slotOperands]+i*operandStruct.size+24:][:16], b[f.at[slotOperands]+24:])
+	}
+	return b
+}
+
+// planesIndex is an index of n operands, each of which names other planes of few, with blocks, and other axes.
+func planesIndex(n int) []byte {
+	x := newSample(4096).index
+	x.Notes, x.Contracts, x.Bindings = nil, nil, nil
+	o := x.Operands[u4]
+	o.Placements = nil
+	for i := range o.Planes {
+		o.Planes[i].Block = []uint64{8, 2}
+	}
+	x.Operands = nil
+	const few = 256
+	for i := range few { // for their planes and axes
+		o.Planes = clonePlanes(o.Planes)
+		for j := range o.Planes {
+			o.Planes[j].Offset = uint64(3*i + j)
+		}
+		o.Layout.Axes = axes("K", 20+i, 32+i, "N", 3, 4)
+		x.Operands = append(x.Operands, o)
+	}
+	for len(x.Operands) < n {
+		x.Operands = append(x.Operands, o)
+	}
+	b := encodeIndex(x)
+	f := openFlat(b, 0)
+	le := binary.LittleEndian
+	for i := range n {
+		at := f.at[slotOperands] + i*operandStruct.size
+		le.PutUint32(b[at+8:], uint32(i/few%few*2))
+		le.PutUint32(b[at+16:], uint32(i%few))
 	}
 	return b
 }
@@ -346,7 +396,7 @@ func TestMemory(t *testing.T) {
 	for name, index := range map[string][]byte{
 		"one operand 100000 times": sharedIndex(100000), "a count of operands": counts,
 		"20000 parameters": encodeIndex(manyParameters), "4096 placements": encodeIndex(manyPlacements),
-		"real": encodeIndex(encoderIndex()),
+		"real": encodeIndex(encoderIndex()), "planes": planesIndex(40000),
 	} {
 		limit := int64(16*len(index) + 1<<20)
 		if got := allocated(func() {

@@ -4,6 +4,7 @@ import (
 	"npuw/artifact/element"
 	"npuw/artifact/kernel"
 	"npuw/artifact/layout"
+	"npuw/artifact/plane"
 )
 
 // Index is everything that an artifact says about its data, as Go values that live on when the file is closed. The fields
@@ -79,19 +80,42 @@ type Operand struct {
 	Name          string
 	Segment       int    // position in Index.Segments
 	Offset, Bytes uint64 // in the segment
-	Encoding      uint8  // 0: plain, one plane whose elements are the values
-	// Format, Layout and PadBits are those of the plane of values.
-	Format     element.Format
-	Layout     layout.Layout
-	PadBits    uint64 // the bits of every padding element
+	Encoding      plane.Encoding
+	// Format, Layout and PadBits are those of the plane of values, or of codes: what Planes[0] says too.
+	Format  element.Format
+	Layout  layout.Layout
+	PadBits uint64 // the bits of every padding element
+	// Planes are all planes; nil in encoding Plain, where values fill the operand.
+	Planes     []plane.Plane
 	Placements []Placement
 	Fills      []Fill
 	Statistics element.Stats
 }
 
-// Supported reports whether this version can read the operand's values: its encoding and element format are known.
-func (o *Operand) Supported() bool {
-	return o.Encoding == 0 && o.Format.Plain()
+// Supported reports whether this version can read the operand's values: it knows the encoding, roles and element formats.
+func (o *Operand) Supported() bool { return supported(o.Encoding, o.Format, o.Planes) }
+
+// supported reports whether this version knows how numbers lie that are stored so.
+func supported(e plane.Encoding, f element.Format, planes []plane.Plane) bool {
+	if !e.Known() || !f.Known() || f == element.F64 {
+		return false
+	}
+	for i := range planes {
+		if !planes[i].Format.Known() || planes[i].Role > plane.Minimums {
+			return false
+		}
+	}
+	return true
+}
+
+// Storage is how the operand's numbers lie in its bytes.
+func (o *Operand) Storage() plane.Storage {
+	return plane.Of(o.Encoding, o.Format, o.Layout, o.PadBits, o.Bytes, o.Planes)
+}
+
+// single reports whether each of the operand's elements is one value, and the operand nothing but them.
+func (o *Operand) single() bool {
+	return o.Encoding == plane.Plain && o.Format.Plain() && o.Planes == nil // else of a role that is not known
 }
 
 // Elements is the number of logical elements, padding left out.
@@ -140,7 +164,11 @@ func (p *Parameter) Elements() uint64 {
 	return n
 }
 
-// Note says that a parameter was absorbed by an operand and cannot be recovered. Version 1 of the format defines no kind.
+// Folded is the kind of the notes that version 1 of the format defines: the operand's values were computed from the parameter and
+// others, and where a placement names it, what lies there is not Scale times its value.
+const Folded = 1
+
+// Note says that a parameter was absorbed by an operand and cannot be recovered from it.
 type Note struct {
 	Kind               uint8
 	Parameter, Operand int

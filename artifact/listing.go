@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"math"
 
+	"npuw/artifact/element"
 	"npuw/artifact/kernel"
 	"npuw/artifact/layout"
+	"npuw/artifact/plane"
 )
 
 // Listing is what an index says, for people and programs. Its JSON is an interface: fields are added, never changed.
@@ -63,9 +65,25 @@ type OperandListing struct {
 	Layout    string        `json:"layout"`
 	Pad       uint64        `json:"pad_bits"`
 	Error     *ErrorListing `json:"error,omitempty"`
+	// Planes are there when the operand has others than one of values: codes, then scales, zeros or minimums.
+	Planes []PlaneListing `json:"planes,omitempty"`
 
 	Placements []PlacementListing `json:"placements"`
 	Fills      []FillListing      `json:"fills"`
+}
+
+// PlaneListing is a plane of an operand.
+type PlaneListing struct {
+	Role           string   `json:"role"`
+	Format         string   `json:"format"`
+	HighFirst      bool     `json:"high_half_first"`
+	Offset         uint64   `json:"offset"` // in the operand
+	Bytes          uint64   `json:"bytes"`
+	Pad            uint64   `json:"pad_bits"`
+	RecordElements uint64   `json:"record_elements"` // 0: contiguous
+	RecordBytes    uint64   `json:"record_bytes"`
+	Block          []uint64 `json:"block"` // indices of each axis that an element spans; none: 1 each
+	Layout         string   `json:"layout"`
 }
 
 // PlacementListing says where a box of a parameter is in an operand, as Placement does.
@@ -150,6 +168,8 @@ type ArgumentListing struct {
 	Axes        []AxisListing `json:"axes"`
 	Layout      string        `json:"layout"`
 	Operands    []string      `json:"operands"` // bound to it
+	// Planes are there when the argument has others than one of values.
+	Planes []PlaneListing `json:"planes,omitempty"`
 }
 
 // List lists a file.
@@ -217,7 +237,10 @@ func (x *Index) listContracts(l *Listing) {
 				Axes: listAxes(a.Layout.Axes), Layout: a.Layout.String(), Operands: []string{},
 			}
 			if a.Format != 0 {
-				g.Format = a.Format.String()
+				g.Format = formatText(a.Format, a.Planes)
+			}
+			if supported(a.Encoding, a.Format, a.Planes) {
+				g.Planes = listPlanes(a.Planes)
 			}
 			for _, b := range x.Bindings {
 				if b.Contract == i && b.Argument == j {
@@ -241,7 +264,7 @@ func listAxes(axes []layout.Axis) []AxisListing {
 func (x *Index) listOperand(o *Operand, measured bool) OperandListing {
 	e := OperandListing{
 		Name: o.Name, Segment: x.Segments[o.Segment].Name, Offset: o.Offset, Bytes: o.Bytes, Supported: o.Supported(),
-		Format: o.Format.String(), Layout: o.layoutText(), Pad: o.PadBits, Axes: listAxes(o.Layout.Axes),
+		Format: o.FormatText(), Layout: o.LayoutText(), Pad: o.PadBits, Axes: listAxes(o.Layout.Axes),
 		Placements: []PlacementListing{}, Fills: []FillListing{},
 	}
 	for _, p := range o.Placements {
@@ -250,11 +273,26 @@ func (x *Index) listOperand(o *Operand, measured bool) OperandListing {
 	for _, f := range o.Fills {
 		e.Fills = append(e.Fills, FillListing{append([]uint64{}, f.Begin...), append([]uint64{}, f.Size...), finite(f.Value)})
 	}
+	if e.Supported {
+		e.Planes = listPlanes(o.Planes)
+	}
 	if measured {
 		s := o.Statistics
 		e.Error = &ErrorListing{finite(s.MaxAbsError), finite(s.MaxAbsValue), finite(s.RelativeL2()), finite(s.Cosine()), s.Elements, s.Inexact, s.Underflowed, s.NonFinite}
 	}
 	return e
+}
+
+func listPlanes(planes []plane.Plane) []PlaneListing {
+	var l []PlaneListing
+	for i := range planes {
+		p := &planes[i]
+		l = append(l, PlaneListing{
+			p.Role.String(), p.Format.String(), p.HighFirst, p.Offset, p.Bytes, p.PadBits, p.RecordElements, p.RecordBytes,
+			append([]uint64{}, p.Block...), p.Layout.String(),
+		})
+	}
+	return l
 }
 
 func (x *Index) listPlacement(o *Operand, p *Placement) PlacementListing {
@@ -276,8 +314,27 @@ func (k SegmentKind) String() string {
 	return fmt.Sprintf("kind %d", uint8(k))
 }
 
-// layoutText is the layout, empty where it is not known.
-func (o *Operand) layoutText() string {
+// FormatText is the element format, of scaled codes with that of the scales and of what is added: "i8*f32", "u4*bf16-zero".
+func (o *Operand) FormatText() string { return formatText(o.Format, o.Planes) }
+
+// formatText is the element format, of scaled codes with that of the scales and of what is added: "i8*f32", "u4*bf16-zero".
+func formatText(f element.Format, planes []plane.Plane) string {
+	text := f.String()
+	for i := range planes {
+		switch p := &planes[i]; p.Role {
+		case plane.Scales:
+			text += "*" + p.Format.String()
+		case plane.Zeros:
+			text += "-zero"
+		case plane.Minimums:
+			text += "+" + p.Format.String()
+		}
+	}
+	return text
+}
+
+// LayoutText is the layout, empty where it is not known.
+func (o *Operand) LayoutText() string {
 	if !o.Supported() {
 		return ""
 	}

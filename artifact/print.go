@@ -36,7 +36,7 @@ func (x *Index) PrintOperands(w io.Writer, measured bool) error {
 		for ; segment <= o.Segment; segment++ {
 			x.Segments[segment].addTo(t, segment, len(x.Segments))
 		}
-		cells := []string{"  " + o.Name, fmt.Sprintf("+%d", o.Offset), strconv.FormatUint(o.Bytes, 10), o.Format.String(), o.layoutText(), o.Layout.Shape()}
+		cells := []string{"  " + o.Name, fmt.Sprintf("+%d", o.Offset), strconv.FormatUint(o.Bytes, 10), o.FormatText(), o.LayoutText(), o.Layout.Shape()}
 		if measured {
 			cells = append(cells, errorCells(&o.Statistics)...)
 		}

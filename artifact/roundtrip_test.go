@@ -14,6 +14,7 @@ import (
 	"npuw/artifact/element"
 	"npuw/artifact/kernel"
 	"npuw/artifact/layout"
+	"npuw/artifact/plane"
 	fb "npuw/schema/npuwfb"
 	"npuw/schema/pyreader"
 )
@@ -202,12 +203,31 @@ func (r *oracleReader) digits(t *fb.Range) []layout.Digit {
 	})
 }
 
+// planes gives the planes of an operand with the axes given.
+func (r *oracleReader) planes(t *fb.Range, axes []layout.Axis) []plane.Plane {
+	return oracleRange(t, r.Planes, func(p *fb.Plane) plane.Plane {
+		q := plane.Plane{
+			Role: plane.Role(p.Role()), Format: element.Format(p.Element()), HighFirst: p.Order() == fb.NibbleOrderHighFirst,
+			Offset: p.Offset(), Bytes: p.Bytes(), PadBits: p.PadBits(), RecordElements: p.RecordElements(), RecordBytes: p.RecordBytes(),
+			Block: r.numbers(p.Block(nil)), Layout: layout.Layout{Digits: r.digits(p.Digits(nil))},
+		}
+		for a, axis := range axes {
+			if q.Block != nil {
+				b := float64(q.Block[a])
+				axis.Extent, axis.Padded = uint64(math.Ceil(float64(axis.Extent)/b)), uint64(math.Ceil(float64(axis.Padded)/b))
+			}
+			q.Layout.Axes = append(q.Layout.Axes, axis)
+		}
+		return q
+	})
+}
+
 func oracleDigest(d *fb.Digest) Digest { return Digest{d.Lo(), d.Hi()} }
 
 func (r *oracleReader) operand(o *fb.Operand) Operand {
 	s := o.Statistics(nil)
 	x := Operand{
-		Name: r.string(o.Name(nil)), Segment: int(o.Segment()), Offset: o.Offset(), Bytes: o.Bytes(), Encoding: byte(o.Encoding()),
+		Name: r.string(o.Name(nil)), Segment: int(o.Segment()), Offset: o.Offset(), Bytes: o.Bytes(), Encoding: plane.Encoding(o.Encoding()),
 		Statistics: element.Stats{
 			Elements: s.Elements(), Inexact: s.Inexact(), Underflowed: s.Underflowed(), NonFinite: s.NonFinite(),
 			MaxAbsError: s.MaxAbsError(), MaxAbsValue: s.MaxAbsValue(), SumXX: s.SumXx(), SumXD: s.SumXd(), SumDD: s.SumDd(),
@@ -217,9 +237,11 @@ func (r *oracleReader) operand(o *fb.Operand) Operand {
 		}),
 	}
 	x.Layout.Axes = r.axes(o.Axes(nil))
-	var plane fb.Plane
-	r.Planes(&plane, int(o.Planes(nil).First()))
-	x.Format, x.PadBits, x.Layout.Digits = element.Format(plane.Element()), plane.PadBits(), r.digits(plane.Digits(nil))
+	planes := r.planes(o.Planes(nil), x.Layout.Axes)
+	x.Format, x.PadBits, x.Layout = planes[0].Format, planes[0].PadBits, planes[0].Layout
+	if x.Encoding != plane.Plain {
+		x.Planes = planes
+	}
 	x.Placements = oracleRange(o.Placements(nil), r.Placements, func(p *fb.Placement) Placement {
 		q := Placement{Parameter: int(p.Parameter()), Scale: p.Scale(), To: r.numbers(p.To(nil))}
 		q.From = oracleRange(p.From(nil), r.PlacedAxes, func(a *fb.PlacedAxis) PlacedAxis {
@@ -248,10 +270,11 @@ func (r *oracleReader) contract(c *fb.Contract) Contract {
 				Name: r.string(a.Name(nil)), Index: a.Index(), Kind: kernel.ArgumentKind(a.Kind()), Role: kernel.ArgumentRole(a.Role()),
 				MemoryGroup: a.MemoryGroup(), Bytes: a.Bytes(), Layout: layout.Layout{Axes: r.axes(a.Axes(nil))},
 			}
-			if a.Planes(nil).Count() > 0 {
-				var plane fb.Plane
-				r.Planes(&plane, int(a.Planes(nil).First()))
-				x.Format, x.Layout.Digits = element.Format(plane.Element()), r.digits(plane.Digits(nil))
+			if planes := r.planes(a.Planes(nil), x.Layout.Axes); planes != nil {
+				x.Format, x.Layout = planes[0].Format, planes[0].Layout
+				if x.Encoding = plane.Encoding(a.Encoding()); x.Encoding != plane.Plain {
+					x.Planes = planes
+				}
 			}
 			return x
 		}),
@@ -295,7 +318,7 @@ func TestListing(t *testing.T) {
 	t.Parallel()
 	f := newSample(4096).file(t)
 	l := f.Index.List(true)
-	if len(l.Operands) != len(f.Index.Operands) || len(l.Segments) != 4 || l.Attributes["layers"] != int64(-3) || l.Attributes["note"] != "Größe 1 µm" {
+	if len(l.Operands) != len(f.Index.Operands) || len(l.Segments) != 5 || l.Attributes["layers"] != int64(-3) || l.Attributes["note"] != "Größe 1 µm" {
 		t.Errorf("listed: %+v", l)
 	}
 	for i, o := range l.Operands {
@@ -308,7 +331,9 @@ func TestListing(t *testing.T) {
 			t.Errorf("operand %q is listed in layout %q: %v", o.Name, o.Layout, err)
 		}
 	}
-	want := map[string][]string{"split.weight": {"split.0", "split.1"}, "tied": {"tied.0", "tied.1"}, "q.bias": {"qkv"}}
+	want := map[string][]string{
+		"split.weight": {"split.0", "split.1"}, "tied": {"tied.0", "tied.1"}, "q.bias": {"qkv"}, "folded.gamma": {}, "folded.bias": {"folded", "unfolded"},
+	}
 	for _, p := range l.Parameters {
 		if w, ok := want[p.Name]; ok && !reflect.DeepEqual(p.Operands, w) {
 			t.Errorf("parameter %q is listed in %q, want %q", p.Name, p.Operands, w)
@@ -316,6 +341,23 @@ func TestListing(t *testing.T) {
 	}
 	if l.Parameters[epsilon].Shape == nil {
 		t.Error("the shape of a scalar is null in JSON, not an empty list")
+	}
+	for i, want := range map[int]string{
+		i8: "i8*f32", i4: "i4*f16", u8: "u8*f16+f32", nf4: "nf4*f32", u4: "u4*bf16-zero", mx: "i8*e8m0", bfp16: "bfp16", folded: "bf16",
+	} {
+		o := &l.Operands[i]
+		if o.Format != want || len(o.Planes) != len(f.Index.Operands[i].Planes) {
+			t.Errorf("operand %q is listed in %s of %d planes", o.Name, o.Format, len(o.Planes))
+		}
+	}
+	want8 := PlaneListing{
+		Role: "scales", Format: "f32", Offset: 200, Bytes: 32, Pad: 0x3f800000, Block: []uint64{24, 1}, Layout: "N2@1 N4@2 K1",
+	}
+	if diff := cmp.Diff(want8, l.Operands[i8].Planes[1]); diff != "" {
+		t.Errorf("scales are listed otherwise:\n%s", diff)
+	}
+	if a := l.Contracts[2].Arguments[0]; a.Format != "i8*f32" || len(a.Planes) != 2 || a.Planes[1].Pad != 0 {
+		t.Errorf("an argument of planes is listed as %+v", a)
 	}
 	var b bytes.Buffer
 	f.Index.PrintModel(&b)

@@ -3,12 +3,16 @@ package artifact
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"npuw/artifact/element"
 	"npuw/artifact/kernel"
+	"npuw/schema/pyreader"
 )
 
 // rule is a fault made on purpose, with all digests right, so that nothing but the rule that it breaks can find it.
@@ -18,15 +22,31 @@ type rule struct {
 	words  string // in the message, which names the thing
 }
 
-// testRules damages the sample and expects that it opens and does not verify (verify), or that it does not open.
+// testRules damages the sample and expects that it opens and does not verify (verify), or that it does not open; and that npuw.py
+// refuses it.
 func testRules(t *testing.T, want error, verify bool, rules []rule) {
 	t.Helper()
-	for _, r := range rules {
+	files := make([][]byte, len(rules))
+	for i, r := range rules {
+		d := newSample(4096).damaged()
+		r.damage(d)
+		files[i] = d.bytes()
+	}
+	t.Run("npuw.py", func(t *testing.T) {
+		t.Parallel()
+		if testing.Short() {
+			t.Skip("it takes seconds")
+		}
+		for i, fault := range pythonFaults(t, files...) {
+			if fault == "" {
+				t.Errorf("%s: npuw.py finds nothing wrong", rules[i].name)
+			}
+		}
+	})
+	for i, r := range rules {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
-			d := newSample(4096).damaged()
-			r.damage(d)
-			f, err := openBytes(d.bytes())
+			f, err := openBytes(files[i])
 			if verify {
 				if err != nil {
 					t.Fatalf("does not open: %v", err)
@@ -39,6 +59,20 @@ func testRules(t *testing.T, want error, verify bool, rules []rule) {
 			}
 		})
 	}
+}
+
+// pythonFaults is what npuw.py finds wrong with each of several artifacts, "" for a sound one.
+func pythonFaults(t *testing.T, files ...[]byte) []string {
+	t.Helper()
+	dir, paths := pyreader.TempDir(t), make([]string, len(files))
+	for i, b := range files {
+		paths[i] = filepath.Join(dir, fmt.Sprintf("%d.npuw", i))
+		pyreader.Damage(t, paths[i])
+		if err := os.WriteFile(paths[i], b, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return pyreader.Verify(t, paths...)
 }
 
 func u64(at int, v uint64) func(d *damaged) {
@@ -89,8 +123,8 @@ func TestSegmentRules(t *testing.T) {
 		{"out of order", func(d *damaged) { s := d.index.Segments; s[1], s[3] = s[3], s[1] }, `segment "layer.1"`},
 		{"no bytes", segment(1, func(s *Segment) { s.Bytes = 0 }), `segment "empty": 0 bytes`},
 		{"half a page", segment(1, func(s *Segment) { s.Bytes = 2048 }), `segment "empty": 2048 bytes`},
-		{"beyond the index", segment(3, func(s *Segment) { s.Bytes += 4096 }), `segment "layer.1"`},
-		{"before the index", func(d *damaged) { d.data = append(d.data, make([]byte, 4096)...) }, "segments: they end at 36864"},
+		{"beyond the index", segment(4, func(s *Segment) { s.Bytes += 4096 }), `segment "layer.2"`},
+		{"before the index", func(d *damaged) { d.data = append(d.data, make([]byte, 4096)...) }, "segments: they end at 40960"},
 		{"2^63 bytes", segment(1, func(s *Segment) { s.Bytes = 1 << 63 }), `segment "empty": 9223372036854775808 bytes`},
 		{"wraps", segment(1, func(s *Segment) { s.Bytes = math.MaxUint64 - 4095 }), `segment "empty"`},
 		{"at 2^63", segment(1, func(s *Segment) { s.Offset = 1 << 63 }), `segment "empty"`},
@@ -127,7 +161,7 @@ func TestOperandRules(t *testing.T) {
 		{"name missing", operand(1, func(o *Operand) { o.Name = "" }), "operand: number 1 has no name"},
 		{"name twice", operand(1, func(o *Operand) { o.Name = "linear" }), `operand "linear": two have this name`},
 		{"name with a newline", operand(1, func(o *Operand) { o.Name = "a\nb" }), `index: the text is not UTF-8`},
-		{"segment missing", operand(1, func(o *Operand) { o.Segment = 4 }), `operand "bias": segment 4, there are 4`},
+		{"segment missing", operand(1, func(o *Operand) { o.Segment = 5 }), `operand "bias": segment 5, there are 5`},
 		{"segment 2^31-1", operand(1, func(o *Operand) { o.Segment = math.MaxInt32 }), `operand "bias": segment 2147483647`},
 		{"segments out of order", operand(5, func(o *Operand) { o.Segment = 1 }), `operand "split.1": segment 1`},
 		{"offset not aligned", operand(1, func(o *Operand) { o.Offset += 128 }), `operand "bias": 256 bytes at`},
@@ -140,7 +174,7 @@ func TestOperandRules(t *testing.T) {
 		{"pad too wide", operand(0, func(o *Operand) { o.PadBits = 1 << 16 }), `operand "linear": pad_bits 0x10000`},
 		{"elements measured", operand(0, func(o *Operand) { o.Statistics.Elements-- }), `operand "linear": statistics of 2799 elements, it has 2800`},
 		{"f64", operand(0, func(o *Operand) { o.Format = element.F64 }), `operand "linear": f64`},
-		{"no format", operand(0, func(o *Operand) { o.Format = 0 }), `operand "linear": format(0)`},
+		{"no format", operand(0, func(o *Operand) { o.Format = 0 }), `operand "linear": a plane without an element format`},
 
 		{"no axes", axis(func(o *Operand) { o.Layout.Axes = nil }), `operand "linear"`},
 		{"nine axes", axis(func(o *Operand) {
@@ -187,31 +221,50 @@ func TestOperandRules(t *testing.T) {
 // TestPaddingPosition checks that the offset of a fault is that of the byte.
 func TestPaddingPosition(t *testing.T) {
 	t.Parallel()
-	whole, each := newSample(4096), 37
+	whole, each, n := newSample(4096), uint64(37), uint64(0)
 	if testing.Short() {
 		each = 131
 	}
-	for i, so := range whole.operands {
-		padded := make([]uint64, len(so.axes))
-		for a, axis := range so.axes {
-			padded[a] = axis.Padded
-		}
-		n := 0
-		eachIndex(padded, func(index []uint64) {
-			beyond := false
-			for a, axis := range so.axes {
-				beyond = beyond || index[a] >= axis.Extent
-			}
-			if n++; !beyond || n%each != 0 {
+	for i := range whole.operands {
+		so := &whole.operands[i]
+		so.padding(func(bit, width uint64) {
+			if n++; n%each != 0 && so.position != nil {
 				return
 			}
 			d := whole.damaged()
 			o := &d.index.Operands[i]
-			at := d.index.Segments[o.Segment].Offset + o.Offset + so.position(index)*uint64(o.Format.Size())
-			d.data[at-4096] ^= 0x40
+			bit += n % width
+			at := d.index.Segments[o.Segment].Offset + o.Offset + bit/8
+			d.data[at-4096] ^= 1 << (bit % 8)
 			var e *Error
-			if err := check(d.bytes()); !errors.As(err, &e) || e.Offset != int64(at) {
-				t.Errorf("padding of %q at %v, byte %d: %v", so.name, index, at, err)
+			if err := check(d.bytes()); !errors.As(err, &e) || e.Offset != int64(at) || !strings.Contains(err.Error(), "padding") {
+				t.Errorf("padding of %q, byte %d: %v", so.name, at, err)
+			}
+		})
+	}
+}
+
+// TestNotPadding changes each code that is not padding, by one bit: no reader can tell.
+func TestNotPadding(t *testing.T) {
+	t.Parallel()
+	whole := newSample(4096)
+	for i := range whole.operands {
+		so := &whole.operands[i]
+		if so.planes == nil {
+			continue
+		}
+		n := uint64(0)
+		eachIndex(extents(so.axes), func(index []uint64) {
+			p := &so.planes[0]
+			d := whole.damaged()
+			o := &d.index.Operands[i]
+			bit := p.at(index) + n%uint64(p.Format.Bits())
+			d.data[d.index.Segments[o.Segment].Offset-4096+o.Offset+bit/8] ^= 1 << (bit % 8)
+			if n++; testing.Short() && n%7 > 0 {
+				return
+			}
+			if err := check(d.bytes()); err != nil {
+				t.Errorf("code of %q at %d: %v", so.name, index, err)
 			}
 		})
 	}
@@ -226,7 +279,7 @@ func TestPlacementRules(t *testing.T) {
 		return operand(6, func(o *Operand) { change(&o.Fills[0]) })
 	}
 	testRules(t, ErrCorrupt, false, []rule{
-		{"of no parameter", linear(func(p *Placement) { p.Parameter = 13 }), `operand "linear": a placement of parameter 13, there are 13`},
+		{"of no parameter", linear(func(p *Placement) { p.Parameter = 23 }), `operand "linear": a placement of parameter 23, there are 23`},
 		{"of parameter 2^31-1", linear(func(p *Placement) { p.Parameter = math.MaxInt32 }), `operand "linear": a placement of parameter 2147483647`},
 		{"of one axis", linear(func(p *Placement) { p.From = p.From[:1] }), `operand "linear": a placement of "linear.weight" with 1 and 2 axes`},
 		{"to three axes", linear(func(p *Placement) { p.To = []uint64{0, 0, 1} }), `operand "linear": a placement of "linear.weight" with 2 and 3 axes`},
@@ -297,7 +350,7 @@ func TestParameterRules(t *testing.T) {
 		{"attribute with ESC", func(d *damaged) { d.index.Model.Attributes[2].Text = "\x1b[2J" }, `index: the text is not UTF-8`},
 		{"family too long", func(d *damaged) { d.index.Model.Family = strings.Repeat("é", 600) }, `index: Model 0: a string of 1200 bytes`},
 		{"producer with NUL", func(d *damaged) { d.index.Producer.Name = "a\x00b" }, `index: the text is not UTF-8`},
-		{"notes", func(d *damaged) { d.index.Notes = []Note{{1, 0, 0}} }, "notes: 1 of them"},
+		{"notes", func(d *damaged) { d.index.Notes = []Note{{2, 0, 0}} }, "notes: number 0 is of kind 2"},
 	})
 }
 
@@ -320,7 +373,7 @@ func TestContractRules(t *testing.T) {
 		{"name twice", contract(func(c *Contract) { c.Name = "other" }), `contract "other": two have this name`},
 		{"xclbin missing", contract(func(c *Contract) { c.Xclbin = 1 }), `contract "gemm": xclbin 1, there are 1`},
 		{"segment of weights", contract(func(c *Contract) { c.Instructions = 0 }), `contract "gemm": segment 0`},
-		{"segment missing", contract(func(c *Contract) { c.Instructions = 4 }), `contract "gemm": segment 4`},
+		{"segment missing", contract(func(c *Contract) { c.Instructions = 5 }), `contract "gemm": segment 5`},
 		{"shape", contract(func(c *Contract) { c.Shape = axes("M", 3, 2) }), `contract "gemm": shape`},
 		{"shape without elements", contract(func(c *Contract) { c.Shape = axes("M", 0, 2) }), `contract "gemm": shape: axis M has no elements`},
 		{"shape of nine axes", contract(func(c *Contract) {
@@ -331,15 +384,15 @@ func TestContractRules(t *testing.T) {
 		{"argument without digits", contract(func(c *Contract) { c.Arguments[2].Layout.Digits = nil }), `contract "gemm": argument "a"`},
 		{"argument of bad axes", contract(func(c *Contract) { c.Arguments[1].Layout.Axes = axes("m", 1, 1) }), `contract "gemm": argument "code"`},
 
-		{"binding of no operand", binding(func(b *Binding) { b.Operand = 11 }), "binding: operand 11"},
-		{"binding to no contract", binding(func(b *Binding) { b.Contract = 2 }), "contract 2"},
+		{"binding of no operand", binding(func(b *Binding) { b.Operand = 20 }), "binding: operand 20"},
+		{"binding to no contract", binding(func(b *Binding) { b.Contract = 3 }), "contract 3"},
 		{"binding to no argument", binding(func(b *Binding) { b.Argument = 5 }), "argument 5"},
 		{"binding to 2^32-1", binding(func(b *Binding) { *b = Binding{-1, -1, -1} }), "binding"},
 		{"other operand", binding(func(b *Binding) { b.Operand = 1 }), `binding: operand "bias" does not fit`},
 		{"other kind", weight(func(a *Argument) { a.Kind = kernel.ScalarArgument }), unfit},
 		{"other role", weight(func(a *Argument) { a.Role = kernel.Output }), unfit},
 		{"other format", weight(func(a *Argument) { a.Format = element.F16 }), unfit},
-		{"other bytes", weight(func(a *Argument) { a.Bytes++ }), unfit},
+		{"other bytes", weight(func(a *Argument) { a.Bytes++ }), `contract "gemm": argument "b": values: 16385 bytes for 8192 elements of bf16`},
 		{"other group", weight(func(a *Argument) { a.MemoryGroup = 4 }), unfit},
 		{"group not stated", func(d *damaged) { d.index.Segments[0].MemoryGroup = NoGroup }, unfit},
 		{"other extent", weight(func(a *Argument) { a.Layout.Axes = axes("K", 71, 128, "N", 40, 64) }), unfit},

@@ -1,7 +1,6 @@
 package artifact
 
 import (
-	"encoding/binary"
 	"math"
 	"os"
 	"path/filepath"
@@ -10,6 +9,7 @@ import (
 	"npuw/artifact/element"
 	"npuw/artifact/kernel"
 	"npuw/artifact/layout"
+	"npuw/artifact/plane"
 	"npuw/schema/pyreader"
 )
 
@@ -32,6 +32,11 @@ type sampleOperand struct {
 	fills      []Fill
 	logical    func(i []uint64) float64 // the element at an index inside the extents
 	position   func(i []uint64) uint64  // of a padded index, in elements
+
+	// Of operands whose elements are not each a value by itself: how many bytes, and planes or all that they hold.
+	size   uint64
+	planes []samplePlane
+	raw    func() []byte
 }
 
 // valueOf is element number n of a parameter: an integer that every element format holds exactly.
@@ -86,7 +91,7 @@ const (
 )
 
 func sampleParameters() []Parameter {
-	return []Parameter{
+	return append([]Parameter{
 		{"linear.weight", "NK", []uint64{40, 70}},
 		{"linear.bias", "N", []uint64{40}},
 		{"conv.weight", "NCX", []uint64{7, 5, 3}},
@@ -100,7 +105,7 @@ func sampleParameters() []Parameter {
 		{"tied", "N", []uint64{3}},
 		{"thirds", "N", []uint64{5}},
 		{"epsilon", "", nil},
-	}
+	}, planeParameters()...)
 }
 
 // byRow is the position in rows of the given width.
@@ -266,6 +271,7 @@ func newSample(page uint64) *sample {
 		{Name: "other", Operation: "LOCAL", Xclbin: None, Instructions: None},
 	}
 	s.index.Bindings = []Binding{{Operand: 0, Contract: 0, Argument: 3}}
+	s.addPlanes()
 	return s
 }
 
@@ -295,13 +301,22 @@ func (s *sample) segment(name string, group int32, operands []sampleOperand) {
 		for _, a := range o.axes {
 			elements, logical = elements*a.Padded, logical*a.Extent
 		}
-		s.index.Operands = append(s.index.Operands, Operand{
-			Name: o.name, Segment: number, Offset: at, Bytes: elements * uint64(o.format.Size()), Format: o.format,
-			Layout: layout.Layout{Axes: o.axes, Digits: o.digits}, PadBits: bitsOf(o.pad, o.format),
+		x := Operand{
+			Name: o.name, Segment: number, Offset: at, Bytes: o.size, Format: o.format, Layout: layout.Layout{Axes: o.axes, Digits: o.digits},
 			Placements: o.placements, Fills: o.fills,
 			Statistics: element.Stats{Elements: logical, Inexact: 1, Underflowed: 2, NonFinite: 3, MaxAbsError: 0.5, MaxAbsValue: 4, SumXX: 5, SumXD: -0.25, SumDD: 0.125},
-		})
-		end = at + elements*uint64(o.format.Size())
+		}
+		for i := range o.planes {
+			x.Encoding, x.Planes = plane.Scaled, append(x.Planes, o.planes[i].indexed())
+		}
+		switch {
+		case x.Planes != nil:
+			x.Format, x.Layout, x.PadBits = x.Planes[0].Format, x.Planes[0].Layout, x.Planes[0].PadBits
+		case o.raw == nil:
+			x.PadBits, x.Bytes = bitsOf(o.pad, o.format), elements*uint64(o.format.Size())
+		}
+		s.index.Operands = append(s.index.Operands, x)
+		end = at + x.Bytes
 	}
 	s.operands = append(s.operands, operands...)
 	s.add(Segment{Name: name, MemoryGroup: group}, end)
@@ -356,26 +371,16 @@ func eachIndex(size []uint64, do func(i []uint64)) {
 
 // bytes is what an operand holds.
 func (o *sampleOperand) bytes() []byte {
-	padded := make([]uint64, len(o.axes))
-	n := uint64(1)
-	for a, axis := range o.axes {
-		padded[a] = axis.Padded
-		n *= axis.Padded
+	switch {
+	case o.raw != nil:
+		return o.raw()
+	case o.planes == nil:
+		return o.plainBytes()
 	}
-	size := uint64(o.format.Size())
-	b := make([]byte, n*size)
-	eachIndex(padded, func(i []uint64) {
-		v, inside := o.pad, true
-		for a, axis := range o.axes {
-			inside = inside && i[a] < axis.Extent
-		}
-		if inside {
-			v = o.logical(i)
-		}
-		var word [8]byte
-		binary.LittleEndian.PutUint64(word[:], bitsOf(v, o.format))
-		copy(b[o.position(i)*size:][:size], word[:])
-	})
+	b := make([]byte, o.size)
+	for i := range o.planes {
+		o.planes[i].put(b)
+	}
 	return b
 }
 

@@ -12,7 +12,7 @@ import (
 
 	"npuw/artifact/element"
 	"npuw/artifact/kernel"
-	fb "npuw/schema/npuwfb"
+	"npuw/artifact/plane"
 )
 
 func readText(t *testing.T, path string) string {
@@ -210,7 +210,11 @@ func TestNumbers(t *testing.T) {
 	document := readText(t, "../schema/FORMAT.md")
 	_, _, enums := schema(t, readText(t, "../schema/npuw.fbs"))
 	for name, want := range map[string]map[string]int{
-		"ElementFormat": {"None": 0, "F32": int(element.F32), "F16": int(element.F16), "BF16": int(element.BF16), "F64": int(element.F64)},
+		"ElementFormat": {
+			"None": 0, "F32": int(element.F32), "F16": int(element.F16), "BF16": int(element.BF16), "F64": int(element.F64),
+			"I8": int(element.I8), "U8": int(element.U8), "I4": int(element.I4), "U4": int(element.U4), "NF4": int(element.NF4),
+			"BFP16": int(element.BFP16), "E8M0": int(element.E8M0),
+		},
 		"SegmentKind":   {"Weights": int(Weights), "Instructions": int(Instructions)},
 		"AttributeKind": {"Integer": int(Integer), "Real": int(Real), "Text": int(Text)},
 		"ArgumentKind":  {"Buffer": int(kernel.BufferArgument), "Scalar": int(kernel.ScalarArgument)},
@@ -218,16 +222,13 @@ func TestNumbers(t *testing.T) {
 			"Activation": int(kernel.Activation), "Weight": int(kernel.Weight), "Output": int(kernel.Output),
 			"Instructions": int(kernel.Instructions), "Constant": int(kernel.Constant),
 		},
-		"Encoding": {"Plain": 0}, "PlaneRole": {"Values": int(fb.PlaneRoleValues)}, "NoteKind": {"None": 0}, "NibbleOrder": {"LowFirst": 0, "HighFirst": 1},
+		"Encoding":    {"Plain": int(plane.Plain), "Scaled": int(plane.Scaled)},
+		"PlaneRole":   {"Values": int(plane.Values), "Scales": int(plane.Scales), "Zeros": int(plane.Zeros), "Minimums": int(plane.Minimums)},
+		"NoteKind":    {"None": 0, "Folded": Folded},
+		"NibbleOrder": {"LowFirst": 0, "HighFirst": 1},
 	} {
 		if !maps.Equal(enums[name], want) {
 			t.Errorf("%s: npuw.fbs has %v, the code %v", name, enums[name], want)
-		}
-	}
-	for _, row := range rows(section(t, document, "### Element formats", "Encoding rounds")) {
-		f, err := element.ParseFormat(row[1])
-		if err != nil || fmt.Sprint(int(f)) != row[0] || fmt.Sprint(f.Size()) != row[2] {
-			t.Errorf("element format %q of FORMAT.md is %d of %d bytes in the code: %v", row, f, f.Size(), err)
 		}
 	}
 	for _, row := range rows(section(t, document, "## 4. Segments", "A host whose")) {
@@ -244,6 +245,89 @@ func TestNumbers(t *testing.T) {
 	} {
 		if !strings.Contains(document, words) {
 			t.Errorf("FORMAT.md does not say %q", words)
+		}
+	}
+}
+
+// TestElementFormats compares FORMAT.md's tables of element formats and of NF4 with the code.
+func TestElementFormats(t *testing.T) {
+	t.Parallel()
+	document := readText(t, "../schema/FORMAT.md")
+	last := element.Format(0)
+	for _, row := range rows(section(t, document, "### Element formats", "Decoding is exact")) {
+		f, err := element.ParseFormat(row[1])
+		if err != nil || fmt.Sprint(int(f)) != row[0] || fmt.Sprint(f.Bits()) != row[2] || fmt.Sprint(f.Values()) != row[3] || f != last+1 {
+			t.Errorf("element format %q of FORMAT.md is %d of %d bits in the code: %v", row, f, f.Bits(), err)
+		}
+		last = f
+	}
+	if (last + 1).Known() {
+		t.Errorf("FORMAT.md does not have %v", last+1)
+	}
+	var entries []string
+	for i, row := range slices.DeleteFunc(rows("|\n"+section(t, document, "**nf4**", "**bfp16**")), func(row []string) bool { return len(row) != 8 }) {
+		if i%2 == 1 {
+			entries = append(entries, row...)
+		}
+	}
+	codes, values := make([]byte, 16), make([]float32, 16)
+	for i := range codes {
+		codes[i] = byte(i)
+	}
+	if err := element.ToFloat32(values, codes, element.NF4); err != nil || len(entries) != len(values) {
+		t.Fatalf("NF4 of FORMAT.md: %q: %v", entries, err)
+	}
+	for i, text := range entries {
+		if v, err := strconv.ParseFloat(text, 32); err != nil || float32(v) != values[i] {
+			t.Errorf("NF4 %d is %s in FORMAT.md, %v in the code: %v", i, text, values[i], err)
+		}
+	}
+}
+
+// TestEncodings compares FORMAT.md's table of encodings with the code: all of its schemes, and no others.
+func TestEncodings(t *testing.T) {
+	t.Parallel()
+	stated := map[element.Scheme]bool{}
+	for _, row := range rows(section(t, readText(t, "../schema/FORMAT.md"), "is made of the elements that stand for its index:", "All are decoded")) {
+		formats := map[string][]element.Format{}
+		for part := range strings.SplitSeq(row[1], "; ") {
+			role, list, found := strings.Cut(part, ": ")
+			if !found {
+				t.Fatalf("planes %q", row[1])
+			}
+			for name := range strings.SplitSeq(list, ", ") {
+				if f, err := element.ParseFormat(name); err == nil {
+					formats[role] = append(formats[role], f)
+				}
+			}
+		}
+		if row[0] == "0 plain" {
+			for f := element.Format(0); f < 20; f++ {
+				s := plane.Storage{Planes: []plane.Plane{{Format: f}}}
+				if err := s.Validate(); slices.Contains(formats["values 0"], f) == strings.Contains(err.Error(), "format") {
+					t.Errorf("values in %v: FORMAT.md has %v, the code says: %v", f, formats["values 0"], err)
+				}
+			}
+			continue
+		}
+		for _, codes := range formats["codes 0"] {
+			for _, scales := range formats["scales 1"] {
+				switch _, zeros := formats["zeros 2"]; {
+				case strings.Contains(row[1], "zeros 2: the format of the codes"):
+					stated[element.Scheme{Codes: codes, Scales: scales, Zeros: codes}] = true
+				case zeros || len(formats["minimums 3"]) == 0:
+					stated[element.Scheme{Codes: codes, Scales: scales}] = true
+				}
+				for _, minimums := range formats["minimums 3"] {
+					stated[element.Scheme{Codes: codes, Scales: scales, Minimums: minimums}] = true
+				}
+			}
+		}
+	}
+	for n := range 15 * 15 * 15 * 15 {
+		s := element.Scheme{Codes: element.Format(n % 15), Scales: element.Format(n / 15 % 15), Zeros: element.Format(n / 225 % 15), Minimums: element.Format(n / 3375)}
+		if err := s.Validate(); (err == nil) != stated[s] {
+			t.Errorf("%+v is in FORMAT.md: %v; the code says: %v", s, stated[s], err)
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 type Values struct {
 	Name   string
 	Shape  []uint64
-	Format element.Format // of the operands the values lie in; 0 when they differ
+	Format element.Format // of the operands the values lie in; 0 when they differ, or an element there is no value by itself
 	Exact  bool           // every scale is a power of two: nothing but encoding stands between these and the values packed
 
 	file   *File
@@ -64,11 +64,17 @@ func (a *File) ParameterValues(name string) (*Values, error) {
 	parameter := &a.Index.Parameters[i]
 	v := &Values{Name: name, Shape: parameter.Shape, file: a, limits: usualLimits}
 	var boxes [][]PlacedAxis
+	folded, into := map[int]bool{}, ""
+	for _, n := range a.Index.Notes {
+		if n.Parameter == i {
+			folded[n.Operand], into = true, a.Index.Operands[n.Operand].Name
+		}
+	}
 	for j := range a.Index.Operands {
 		o := &a.Index.Operands[j]
 		for _, p := range o.Placements {
 			known := func(box []PlacedAxis) bool { return sameBox(box, p.From) }
-			if p.Parameter != i || !o.Supported() || len(boxes) <= maxBoxes && slices.ContainsFunc(boxes, known) {
+			if p.Parameter != i || !o.Supported() || folded[j] || len(boxes) <= maxBoxes && slices.ContainsFunc(boxes, known) {
 				continue
 			}
 			boxes = append(boxes, p.From)
@@ -82,6 +88,9 @@ func (a *File) ParameterValues(name string) (*Values, error) {
 		}
 	}
 	if n, err := distinctVolume(boxes); err != nil || n != parameter.Elements() {
+		if into != "" {
+			return nil, a.fault("parameter", name, ErrUnsupported, "it is folded into operand %q, which was computed from it and others: its values cannot be recovered", into)
+		}
 		return nil, a.fault("parameter", name, ErrUnsupported, "its values cannot all be recovered from the operands")
 	}
 	return v, nil
@@ -94,10 +103,14 @@ func (a *File) fault(thing, name string, err error, format string, args ...any) 
 func (v *Values) add(p piece) {
 	mantissa, _ := math.Frexp(p.Scale)
 	exact := math.Abs(mantissa) == 0.5
-	if len(v.pieces) == 0 {
-		v.Format, v.Exact = p.operand.Format, exact
+	format := p.operand.Format
+	if !p.operand.single() {
+		format = 0
 	}
-	if v.Format != p.operand.Format {
+	if len(v.pieces) == 0 {
+		v.Format, v.Exact = format, exact
+	}
+	if v.Format != format {
 		v.Format = 0
 	}
 	v.Exact = v.Exact && exact
@@ -112,7 +125,7 @@ func (v *Values) WriteFloat32(w io.Writer) error { return v.write(w, element.F32
 func (v *Values) WriteRaw(w io.Writer) error {
 	for _, p := range v.pieces {
 		if p.Scale != 1 || v.Format == 0 {
-			return &Error{File: v.file.Path, Offset: -1, Thing: fmt.Sprintf("%q", v.Name), Detail: "lies scaled, or in operands of several formats; ask for f32", Err: ErrUnsupported}
+			return &Error{File: v.file.Path, Offset: -1, Thing: fmt.Sprintf("%q", v.Name), Detail: "lies scaled, as codes, or in operands of several formats; ask for f32", Err: ErrUnsupported}
 		}
 	}
 	return v.write(w, v.Format, true)

@@ -80,7 +80,15 @@ func (a *File) verifySegment(s *Segment, operands []Operand) error {
 		return err
 	}
 	for i := range operands {
-		if err := a.verifyFills(s, &operands[i]); err != nil {
+		o := &operands[i]
+		var err error
+		switch {
+		case o.single():
+			err = a.verifyFills(s, o)
+		case o.Supported():
+			err = a.verifyPlanes(s, o)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -123,7 +131,10 @@ func (w *segmentWalk) look(piece []byte) error {
 // element is cut in two.
 func (w *segmentWalk) lookAt(o *Operand, b []byte) error {
 	if w.at == o.Offset {
-		w.padding = newPadding(o)
+		w.padding = nil // of other operands verifyPlanes looks for it
+		if o.single() {
+			w.padding = newPadding(o.Layout, elementBytes(o.PadBits, o.Format.Size()))
+		}
 	}
 	if w.at+uint64(len(b)) == o.Offset+o.Bytes {
 		w.operands = w.operands[1:]
@@ -162,9 +173,6 @@ func sumSegment(r io.ReaderAt, s *Segment, look func(piece []byte) error) (Diges
 
 // verifyFills checks that the fills of an operand hold their values.
 func (a *File) verifyFills(s *Segment, o *Operand) error {
-	if !o.Supported() {
-		return nil
-	}
 	for i := range o.Fills {
 		f := &o.Fills[i]
 		want := make([]byte, o.Format.Size())

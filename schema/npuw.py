@@ -8,7 +8,7 @@ As a command:
     npuw.py verify [--no-data] FILE...      checks every rule; prints "FILE: ok" or the first fault, exit status 1
     npuw.py list [--json] FILE              header, model, segments, operands, parameters
     npuw.py values FILE NAME [-o OUT]       an operand's or a parameter's values as little-endian float32, row-major
-    npuw.py values --raw FILE NAME          the same in its own element format
+    npuw.py values --raw FILE NAME          the same in its own element format, where that is f32, f16 or bf16
 
 As a module:
 
@@ -18,9 +18,9 @@ As a module:
             print(operand.name, operand.extents, operand.format, operand.layout)
         shape, values = file.values("encoder.layers.0.fc1.weight")      # tuple of int, array('f')
 
-Operands come in the logical order of their axes, without padding; parameters in their own shape, divided (in binary64, then
-rounded to binary32) by the scale of their placement. A name that both have means the parameter, unless the operand is asked for
-(--operand, operand=True).
+Operands come in the logical order of their axes, without padding; parameters in their own shape, divided by the scale of
+their placement. Values are joined of their planes and divided in binary64, then rounded to binary32 once. A name that both
+have means the parameter, unless the operand is asked for (--operand, operand=True).
 
 A file may come from anywhere: whatever is wrong with it is an NpuwError, with the byte offset and the field.
 """
@@ -47,10 +47,23 @@ CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u206
 NONE = 0xFFFFFFFF  # where a contract names no xclbin or no segment
 WEIGHTS, INSTRUCTIONS = 0, 1
 KINDS = {WEIGHTS: "weights", INSTRUCTIONS: "instructions"}
-# Element formats that a plane may have: name, bytes, array type of the bits.
-ELEMENTS = {1: ("f32", 4, "I"), 2: ("f16", 2, "H"), 3: ("bf16", 2, "H")}
-NO_ELEMENT, F64 = 0, 4
-BUFFER, WEIGHT = 0, 1  # a kind and a role of arguments
+# Section 6, element formats: name, bits, values in an element, array type of the bits (of 4 bits: unpacked, one a byte).
+Element = collections.namedtuple("Element", "name bits values code")
+ELEMENTS = dict(enumerate((
+    Element("f32", 32, 1, "I"), Element("f16", 16, 1, "H"), Element("bf16", 16, 1, "H"), Element("f64", 64, 1, "Q"),
+    Element("i8", 8, 1, "B"), Element("u8", 8, 1, "B"), Element("i4", 4, 1, "B"), Element("u4", 4, 1, "B"),
+    Element("nf4", 4, 1, "B"), Element("bfp16", 72, 8, "B"), Element("e8m0", 8, 1, "B")), 1))
+# Encodings, by number and the roles of the planes: the element formats that the plane of each role may have.
+ENCODINGS = {
+    (0, (0,)): ("f32 f16 bf16 bfp16",),
+    (1, (0, 1)): ("i8 i4 nf4", "f32 f16 bf16 e8m0"),
+    (1, (0, 1, 2)): ("i8 u8 i4 u4", "f32 f16 bf16", "i8 u8 i4 u4"),  # the zeros' is that of the codes
+    (1, (0, 1, 3)): ("u8 u4", "f32 f16 bf16", "f32 f16 bf16"),
+}
+ROLES = ("values", "scales", "zeros", "minimums")
+SCALES, ZEROS, MINIMUMS = 1, 2, 3
+FOLDED = 1  # a kind of notes
+BUFFER, WEIGHT, INSTRUCTION_STREAM = 0, 1, 3  # a kind and two roles of arguments
 
 
 class NpuwError(Exception):
@@ -321,9 +334,8 @@ def _axes(owner):
     return [(chr(axis.name), axis.extent, axis.padded) for axis in owner.axes]
 
 
-def _check_digits(owner, axes):
-    """The owner's digits must be a bijection of the padded box of the axes."""
-    grid = [axis.padded for axis in axes]
+def _check_digits(owner, grid):
+    """The owner's digits must be a bijection of a grid, of so many places on each axis."""
     strides = [1] * len(grid)
     for digit in owner.digits:
         good = digit.axis < len(grid) and 1 <= digit.size <= MAX_SIZE and 1 <= digit.stride <= MAX_SIZE
@@ -335,27 +347,6 @@ def _check_digits(owner, axes):
     owner.need(strides == grid, "digits", "they make %s places by axis, must be %s", strides, grid)
 
 
-def _check_planes(owner, pads):
-    """Checks the plane of an operand or an argument. Gives None, or why it cannot be used; then it has not been looked at."""
-    if owner.encoding != 0:
-        return "encoding %d" % owner.encoding
-    owner.need(len(owner.planes) == 1, "planes", "%d of them, must be one", len(owner.planes))
-    plane, = owner.planes
-    plane.need(plane.element not in (NO_ELEMENT, F64), "element", "format %d", plane.element)
-    if plane.element not in ELEMENTS:
-        return "element format %d" % plane.element
-    name, width, _ = ELEMENTS[plane.element]
-    want = math.prod(axis.padded for axis in owner.axes) * width
-    owner.need(owner.bytes == want, "bytes", "%d, must be %d", owner.bytes, want)
-    plane.need(plane.bytes == want, "bytes", "%d, must be %d", plane.bytes, want)
-    plane.need(plane.block in ((), (1,) * len(owner.axes)), "block", "%s, must be 1 for each axis", plane.block)
-    for field in "role", "offset", "record_elements", "record_bytes", "order":
-        plane.need(getattr(plane, field) == 0, field, "%d, must be 0", getattr(plane, field))
-    plane.need(plane.pad_bits >> (8 * width if pads else 0) == 0, "pad_bits", "%#x for %s", plane.pad_bits, name)
-    _check_digits(plane, owner.axes)
-    return None
-
-
 def _canonical(digits):
     merged = []
     for size, stride, axis in (d[:3] for d in digits if d.size != 1):
@@ -363,6 +354,12 @@ def _canonical(digits):
             size *= merged.pop()[1]
         merged.append((axis, size, stride))
     return merged
+
+
+def _places(owner):
+    """What a kernel sees of planes: all but pad_bits, blocks and digits in one form."""
+    return [(p.role, p.element, p.order, p.offset, p.bytes, p.record_elements, p.record_bytes, p.block or (1,) * len(owner.axes),
+             _canonical(p.digits)) for p in owner.planes]
 
 
 def notation(digits, names):
@@ -442,6 +439,143 @@ def _rows(view, tables, to, moves):
             yield base, offsets, array(view.format, pick(view[base:])).tobytes()
 
 
+# --- Section 6: planes -----------------------------------------------------------------------------------------------
+
+class Plane:
+    """A sound plane of an operand or argument: its grid, and where what it holds lies.
+
+    A position is the p of section 6: that of an element, but of one of eight values in bfp16.
+    """
+
+    def __init__(self, owner, record, pads):
+        """Checks the record by itself; pads says that it may have padding."""
+        self.record, self.element, need = record, ELEMENTS[record.element], record.need
+        self.block = record.block or (1,) * len(owner.axes)
+        good = len(self.block) == len(owner.axes) and all(1 <= span <= MAX_SIZE for span in self.block)
+        need(good, "block", "%s, must be 1 or more for each axis", record.block)
+        need(record.role or max(self.block) == 1, "block", "%s, must be 1 for each axis", record.block)
+        self.grid = [-(-axis.padded // span) for axis, span in zip(owner.axes, self.block)]
+        self.extents = [-(-axis.extent // span) for axis, span in zip(owner.axes, self.block)]
+        _check_digits(record, self.grid)
+        bits, values, per_record = self.element.bits, self.element.values, record.record_elements
+        if values > 1:
+            inner = [digit for digit in record.digits if digit.size != 1][-1:]
+            good = inner and inner[0].stride == 1 and inner[0].size % values == 0
+            need(good, "digits", "the innermost must be of neighbours, by %d", values)
+        self.count = math.prod(self.grid) // values
+        good = bits != 4 or self.count % 2 == per_record % 2 == 0
+        need(good, "record_elements", "%d of %d of 4 bits, must be even", per_record, self.count)
+        need(record.order <= (bits == 4), "order", "%d", record.order)
+        good = record.pad_bits >> (bits if pads and values == 1 else 0) == 0
+        need(good, "pad_bits", "%#x for %s", record.pad_bits, self.element.name)
+        need(per_record or not record.record_bytes, "record_bytes", "%d without record_elements", record.record_bytes)
+        end = self.at((self.count - 1) * values) + (bits + 7) // 8 - record.offset
+        need(record.bytes == end, "bytes", "%d, must be %d", record.bytes, end)
+
+    def at(self, position):
+        """The byte, from the operand's first, where the element of a position begins."""
+        element, bits, per_record = position // self.element.values, self.element.bits, self.record.record_elements
+        if per_record:
+            record, element = divmod(element, per_record)
+            return self.record.offset + record * self.record.record_bytes + element * bits // 8
+        return self.record.offset + element * bits // 8
+
+    def part(self):
+        """How many bytes of a record, or of the operand, are the plane's."""
+        return (self.record.record_elements or self.count) * self.element.bits // 8
+
+    def raw(self, view):
+        """The bytes of the elements one after another, out of those of the operand."""
+        begin, end, step = self.record.offset, self.record.offset + self.record.bytes, self.record.record_bytes
+        if not step:
+            return view[begin:end]
+        return b"".join(view[at:at + self.part()] for at in range(begin, end, step))
+
+    def cells(self, view):
+        """The bits at each position; of bfp16 the mantissas."""
+        raw = self.raw(view)
+        if self.element.bits == 4:
+            halves, raw = bytearray(2 * len(raw)), bytes(raw)
+            halves[self.record.order::2] = raw.translate(bytes(i & 15 for i in range(256)))
+            halves[1 - self.record.order::2] = raw.translate(bytes(i >> 4 for i in range(256)))
+            raw = halves
+        elif self.element.values > 1:
+            mantissas, raw = bytearray(8 * self.count), bytes(raw)
+            for i in range(8):
+                mantissas[i::8] = raw[i + 1::9]
+            raw = mantissas
+        return memoryview(raw).cast("B").cast(self.element.code)
+
+    def values(self, view):
+        """The value at each position, exactly."""
+        cells, name = self.cells(view), self.element.name
+        if name in _TABLES:
+            return array("d", map(_TABLES[name].__getitem__, cells))
+        if self.element.values > 1:
+            units = (math.ldexp(1, exponent - 133) for exponent in self.raw(view)[::9] for _ in range(8))
+            return array("d", map(operator.mul, cells.cast("b"), units))
+        return array("d", _decode(cells.tobytes(), name))
+
+    def tables(self):
+        return _tables(self.record.digits, self.grid)
+
+    def padding(self):
+        """Boxes, (to, size) each, that make up the padding."""
+        for number, (extent, padded) in enumerate(zip(self.extents, self.grid)):
+            if padded > extent:  # the padding that begins on this axis: inside the extents on those before it
+                size = self.extents[:number] + [padded - extent] + self.grid[number + 1:]
+                yield [0] * number + [extent] + [0] * (len(size) - number - 1), size
+
+
+def _check_planes(owner, pads):
+    """Checks the planes of an operand or an argument.
+
+    Gives why they cannot be used, and then they have not been looked at; else None. Then, the planes.
+    """
+    if owner.encoding > 1:
+        return "encoding %d" % owner.encoding, ()
+    for record in owner.planes:
+        if record.role >= len(ROLES):
+            return "plane role %d" % record.role, ()
+        if record.element > max(ELEMENTS):
+            return "element format %d" % record.element, ()
+    roles = tuple(record.role for record in owner.planes)
+    good = (owner.encoding, roles) in ENCODINGS
+    owner.need(good, "planes", "of roles %s, which encoding %d has not", list(roles), owner.encoding)
+    for record, names in zip(owner.planes, ENCODINGS[owner.encoding, roles]):
+        name = ELEMENTS[record.element].name if record.element in ELEMENTS else None
+        record.need(name in names.split(), "element", "format %d, must be one of %s", record.element, names)
+        good = record.role != ZEROS or record.element == owner.planes[0].element
+        record.need(good, "element", "format %d of zeros, must be that of the codes", record.element)
+    planes = [Plane(owner, record, pads) for record in owner.planes]
+    first = planes[0].record
+    if not owner.encoding:
+        for field in "offset", "record_elements":
+            first.need(getattr(first, field) == 0, field, "%d, must be 0", getattr(first, field))
+        first.need(first.bytes == owner.bytes, "bytes", "%d, must be the %s's %d", first.bytes, owner.struct.name, owner.bytes)
+    records, end, limit = planes[0].count, 0, owner.bytes
+    if first.record_elements:
+        records, rest = divmod(records, first.record_elements)
+        first.need(rest == 0, "record_elements", "%d, of %d", first.record_elements, planes[0].count)
+        limit = first.record_bytes
+        owner.need(owner.bytes == records * limit, "bytes", "%d for %d records of %d", owner.bytes, records, limit)
+    for plane in sorted(planes, key=lambda plane: plane.record.offset):
+        record = plane.record
+        good = record.record_bytes == first.record_bytes
+        record.need(good, "record_bytes", "%d, must be %d", record.record_bytes, first.record_bytes)
+        good = record.record_elements * records == plane.count if first.record_elements else not record.record_elements
+        record.need(good, "record_elements", "%d, of %d", record.record_elements, plane.count)
+        record.need(record.offset >= end, "offset", "%d, must be at least %d", record.offset, end)
+        end = record.offset + plane.part()
+        record.need(end <= limit, "bytes", "they end at %d, past %d", end, limit)
+    return None, planes
+
+
+def _format_text(planes):
+    """Element formats as listings have them: "bf16"; of codes with those of what they are joined with, "i8*f32", "u4*bf16-zero"."""
+    return "".join(("%s", "*%s", "-zero", "+%s")[p.record.role] % (() if p.record.role == ZEROS else p.element.name) for p in planes)
+
+
 # --- Section 6: which elements placements and fills name -------------------------------------------------------------
 
 def _mark(marks, strides, to, moves):
@@ -483,6 +617,18 @@ def _box_key(placement):
 # --- Section 6: element formats --------------------------------------------------------------------------------------
 
 _HALVES = []  # binary32 bits by binary16 bits, made when first needed
+_TABLES = {  # values by bits
+    "i8": [float(i - (i & 128) * 2) for i in range(256)],
+    "u8": [float(i) for i in range(256)],
+    "i4": [float(i - (i & 8) * 2) for i in range(16)],
+    "u4": [float(i) for i in range(16)],
+    "nf4": array("f", (
+        -1, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453,
+        -0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0,
+        0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
+        0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1)),
+    "e8m0": [math.ldexp(1, i - 127) for i in range(255)] + [math.nan],
+}
 
 
 def _decode(raw, name):
@@ -534,6 +680,26 @@ def _put_box(out, shape, box, values):
         out[first + sum(start):first + sum(start) + run] = values[number * run:(number + 1) * run]
 
 
+def _row_major(shape):
+    return [range(0, size * stride, stride) for size, stride in zip(shape, _strides(shape))]
+
+
+def _single(operand):
+    """Says whether each element of an operand is a value by itself, and the operand nothing but them."""
+    return operand.format in ("f32", "f16", "bf16")
+
+
+def _spread(values, plane, shape):
+    """A value for each index of a row-major array of the shape, from one for each block of a plane."""
+    if max(plane.block) == 1:
+        return values
+    out, strides, (span, size) = array("d"), _strides(plane.extents), (plane.block[-1], shape[-1])
+    for index in itertools.product(*map(range, shape[:-1])):
+        first = sum(i // block * stride for i, block, stride in zip(index, plane.block, strides))
+        out.extend(values[first + i // span] for i in range(size))
+    return out
+
+
 @contextlib.contextmanager
 def _in_memory():
     """Turns the want of memory for a huge operand (of a sparse file, say) into an NpuwError."""
@@ -548,12 +714,13 @@ def _in_memory():
 class File:
     """An artifact whose header and index have been checked (section 9, a reader that opens a file).
 
-    header, and by the names of FORMAT.md's section 5 producer, model and the vectors of the index. model also has attributes; an
-    operand extents, padded, segment_name, format, layout, and unsupported: None, or why it cannot be decoded.
+    header, and by the names of FORMAT.md's section 5 producer, model and the vectors of the index. model also has attributes;
+    an operand extents, padded, segment_name, format, layout, laid (its planes, of class Plane), and unsupported: None, or why
+    it cannot be decoded.
     """
 
     def __init__(self, path):
-        self._file, self._map = open(path, "rb"), None
+        self._file, self._map, self._joined_last = open(path, "rb"), None, (None, None)
         try:
             self.size = os.fstat(self._file.fileno()).st_size
             self._read_header()
@@ -617,7 +784,8 @@ class File:
             good = 1 <= math.prod(parameter.shape) <= MAX_SIZE
             parameter.need(good, "shape", "%s: no elements, or more than 2^62", list(parameter.shape))
         for note in self.notes:
-            note.need(self.header.optional_features, "kind", "%d, version 1 has none", note.kind)
+            good = note.kind == FOLDED or self.header.optional_features
+            note.need(good, "kind", "%d, version 1 has %d alone", note.kind, FOLDED)
             note.need(note.parameter < len(self.parameters), "parameter", "%d of %d", note.parameter, len(self.parameters))
             note.need(note.operand < len(self.operands), "operand", "%d of %d", note.operand, len(self.operands))
 
@@ -642,10 +810,11 @@ class File:
             operand.need(end <= segment.bytes, "bytes", "%d, past the end of the segment", operand.bytes)
             _check_axes(operand, operand.axes, 1)
             operand.extents, operand.padded = zip(*(axis[:2] for axis in operand.axes))
-            operand.unsupported = "segment kind %d" % segment.kind if segment.kind not in KINDS else _check_planes(operand, True)
-            operand.format = operand.layout = None
+            operand.unsupported, operand.laid, operand.format, operand.layout = "segment kind %d" % segment.kind, (), None, None
+            if segment.kind in KINDS:
+                operand.unsupported, operand.laid = _check_planes(operand, True)
             if not operand.unsupported:
-                operand.format = ELEMENTS[operand.planes[0].element][0]
+                operand.format = _format_text(operand.laid)
                 operand.layout = notation(operand.planes[0].digits, [chr(axis.name) for axis in operand.axes])
             self._check_placements(operand)
             operand.need(operand.statistics.elements == math.prod(operand.extents), "statistics", "not of its elements")
@@ -684,6 +853,10 @@ class File:
             contract.need(good, "instructions", "%d, not a segment of instructions", number)
             _check_axes(contract, contract.shape, 0)
             _check_names(contract.arguments)
+            for argument in contract.arguments:
+                if argument.role == INSTRUCTION_STREAM and number != NONE:
+                    most = self.segments[number].bytes
+                    argument.need(argument.bytes <= most, "bytes", "%d, the segment of instructions has %d", argument.bytes, most)
         for argument in self.arguments:
             _check_axes(argument, argument.axes, 1 if argument.planes else 0)
             argument.need(argument.planes or argument.encoding == 0, "encoding", "%d without planes", argument.encoding)
@@ -701,10 +874,10 @@ class File:
             b.need(good, "argument", "%r is not a buffer of weights", argument.name)
             facts = [("encoding", argument.encoding, operand.encoding), ("bytes", argument.bytes, operand.bytes),
                      ("memory group", argument.memory_group, group), ("axes", *map(_axes, (argument, operand)))]
-            if not operand.unsupported:
-                facts.append(("planes", *([(p.element, _canonical(p.digits)) for p in o.planes] for o in (argument, operand))))
             for what, stated, found in facts:
                 b.need(stated == found, "argument", "%r: %s %s, the operand's %s", argument.name, what, stated, found)
+            good = operand.unsupported or _places(argument) == _places(operand)
+            b.need(good, "argument", "%r: planes other than the operand's", argument.name)
 
     # What section 9 asks of a verifier beyond that.
 
@@ -716,21 +889,21 @@ class File:
         for number, operand in enumerate(self.operands):
             if operand.unsupported:  # may state any number of elements, more than could be marked
                 room -= math.prod(operand.extents)
-            if number not in noted:
-                self._check_operand_covered(operand, each=not operand.unsupported or room >= 0)
+            self._check_operand_covered(operand, number not in noted, each=not operand.unsupported or room >= 0)
         self._check_parameters_covered()
         if data:
             self._check_bytes()
             for operand in self.operands:
                 if not operand.unsupported:
-                    self._check_constants(operand)
+                    self._check_planes_bytes(operand)
 
-    def _check_operand_covered(self, operand, each):
-        """Placements and fills must name as many elements as there are, and each once."""
+    def _check_operand_covered(self, operand, whole, each):
+        """Placements and fills must name each element once at most; with whole, as many as there are."""
         boxes = [(p, p.count, p.to, _moves(p)) for p in operand.placements]
         boxes += [(f, math.prod(f.size), f.begin, _box_moves(f.size)) for f in operand.fills]
         found, want = sum(count for _, count, _, _ in boxes), math.prod(operand.extents)
-        operand.need(found == want, "placements", "and fills name %d elements, must be %d", found, want)
+        good = found == want or not whole and found < want
+        operand.need(good, "placements", "and fills name %d elements, must be %d", found, want)
         if each:
             marks, strides = bytearray(want), _strides(operand.extents)
             for item, _, to, moves in boxes:
@@ -779,24 +952,66 @@ class File:
             rest = piece.lstrip(b"\0")
             _need(not rest, at + len(piece) - len(rest), "zeros", "a byte %s is not zero", what)
 
-    def _check_constants(self, operand):
-        """Padding must be pad_bits, fills their value."""
-        for number, (extent, padded) in enumerate(zip(operand.extents, operand.padded)):
-            if padded > extent:  # the padding that begins on this axis: inside the extents on those before it
-                size = operand.extents[:number] + (padded - extent,) + operand.padded[number + 1:]
-                to = (0,) * number + (extent,) + (0,) * (len(size) - number - 1)
-                self._check_constant(operand, to, size, operand.planes[0].pad_bits, "padding")
-        for fill in operand.fills:
-            self._check_constant(operand, fill.begin, fill.size, _encode(fill.value, operand.format), "a fill")
+    def _check_planes_bytes(self, operand):
+        """What lies between elements must be zero, padding pad_bits, fills their value, scales and minimums numbers."""
+        view = self._operand_view(operand)
+        first = operand.laid[0].record
+        step = first.record_bytes or operand.bytes
+        begin = self.segments[operand.segment].offset + operand.offset
+        for base in range(begin, begin + operand.bytes, step):
+            end = 0
+            for plane in sorted(operand.laid, key=lambda plane: plane.record.offset):
+                self._check_zeros(base + end, base + plane.record.offset, "between elements of operand %r" % operand.name)
+                end = plane.record.offset + plane.part()
+            self._check_zeros(base + end, base + step, "between elements of operand %r" % operand.name)
+        for plane in operand.laid:
+            cells = plane.cells(view)
+            for to, size in plane.padding():
+                self._check_constant(operand, plane, cells, to, size, plane.record.pad_bits, "padding")
+            if plane.record.role in (SCALES, MINIMUMS):
+                self._check_numbers(operand, plane, view)
+            if plane.element.values > 1:
+                self._check_exponents(operand, plane, cells, plane.raw(view))
+        for fill in operand.fills if _single(operand) else ():
+            bits = _encode(fill.value, operand.format)
+            self._check_constant(operand, operand.laid[0], operand.laid[0].cells(view), fill.begin, fill.size, bits, "a fill")
 
-    def _check_constant(self, operand, to, size, bits, what):
-        width = ELEMENTS[operand.planes[0].element][1]
-        want = bits.to_bytes(width, "little")
-        for base, offsets, row in self._operand_rows(operand, to, _box_moves(size)):
+    def _blame(self, operand, plane, position, message, *args):
+        at = self.segments[operand.segment].offset + operand.offset + plane.at(position)
+        if plane.element.values > 1:
+            at += 1 + position % plane.element.values
+        raise NpuwError(at, "operand %r" % operand.name, message % args)
+
+    def _check_constant(self, operand, plane, cells, to, size, bits, what):
+        want = bits.to_bytes(cells.itemsize, "little")
+        for base, offsets, row in _rows(cells, plane.tables(), to, _box_moves(size)):
             if row != want * len(offsets):
+                width = cells.itemsize
                 bad = next(i for i in range(len(offsets)) if row[i * width:(i + 1) * width] != want)
-                at = self.segments[operand.segment].offset + operand.offset + (base + offsets[bad]) * width
-                raise NpuwError(at, "operand %r" % operand.name, "%s that is not %#x" % (what, bits))
+                self._blame(operand, plane, base + offsets[bad], "%s that is not %#x", what, bits)
+
+    def _check_numbers(self, operand, plane, view):
+        """Scales must be finite and greater than 0, minimums finite, where they are not padding."""
+        values = memoryview(plane.values(view))
+        for base, offsets, row in _rows(values, plane.tables(), [0] * len(plane.grid), _box_moves(plane.extents)):
+            for offset, value in zip(offsets, array("d", row)):
+                if not math.isfinite(value) or value <= 0 and plane.record.role == SCALES:
+                    self._blame(operand, plane, base + offset, "%s: %r", ROLES[plane.record.role], value)
+
+    def _check_exponents(self, operand, plane, mantissas, raw):
+        """Elements of bfp16 must hold values of binary32; the exponents of those that are padding alone are 0."""
+        logical = bytearray(len(mantissas))  # which values are not padding, by position
+        for base, offsets, _ in _rows(mantissas, plane.tables(), [0] * len(plane.grid), _box_moves(plane.extents)):
+            for offset in offsets:
+                logical[base + offset] = 1
+        for position in range(0, len(mantissas), 8):
+            exponent, own = raw[position // 8 * 9], mantissas[position:position + 8]
+            good = exponent < 254 or exponent == 254 and 0x80 not in own
+            good = good and (exponent == 0 or any(logical[position:position + 8]))
+            if not good:
+                at = self.segments[operand.segment].offset + operand.offset + plane.at(position)
+                what = "an exponent %d of padding, or of what is no binary32" % exponent
+                raise NpuwError(at, "operand %r" % operand.name, what)
 
     # Bytes and values.
 
@@ -810,41 +1025,71 @@ class File:
     def _bytes(self, begin, end):
         return bytes(self._view(begin, end))
 
-    def _operand_rows(self, operand, to, moves):
-        begin, plane = self.segments[operand.segment].offset + operand.offset, operand.planes[0]
-        view = self._view(begin, begin + operand.bytes).cast(ELEMENTS[plane.element][2])
-        return _rows(view, _tables(plane.digits, operand.padded), to, moves)
+    def _operand_view(self, operand):
+        begin = self.segments[operand.segment].offset + operand.offset
+        return self._view(begin, begin + operand.bytes)
+
+    def _joined(self, operand):
+        """The values of an operand of several planes, or of bfp16: array('d'), row-major."""
+        if self._joined_last[0] is operand:
+            return self._joined_last[1]
+        view, parts, origin = self._operand_view(operand), [], (0,) * len(operand.extents)
+        for plane in operand.laid:
+            values = memoryview(plane.values(view))
+            rows = _rows(values, plane.tables(), origin, _box_moves(plane.extents))
+            parts.append(_spread(array("d", b"".join(row for _, _, row in rows)), plane, operand.extents))
+        if len(parts) == 1:
+            joined = parts[0]
+        elif len(parts) == 2:
+            joined = map(operator.mul, *parts)
+        elif operand.laid[2].record.role == ZEROS:
+            joined = ((code - zero) * scale for code, scale, zero in zip(*parts))
+        else:
+            joined = (code * scale + minimum for code, scale, minimum in zip(*parts))
+        self._joined_last = operand, array("d", joined)
+        return self._joined_last[1]
 
     @_in_memory()
     def values(self, name, operand=False):
         """(shape, array('f')), row-major, of a parameter, or of an operand if there is no such parameter or operand is set."""
         found = self._find(name, operand)
         if found.struct.name == "operand":
-            return found.extents, _decode(self._raw(found), found.format)
+            return found.extents, self._values(found)
         placements = self._sources(found)
         out = array("f", [0]) * math.prod(found.shape)
         for placement in placements:
-            values = _decode(self._raw(placement.operand, placement), placement.operand.format)
-            if placement.scale != 1:
-                values = array("f", [value / placement.scale for value in values])
-            _put_box(out, found.shape, placement.from_, values)
+            _put_box(out, found.shape, placement.from_, self._values(placement.operand, placement))
         return found.shape, out
+
+    def _values(self, operand, placement=None):
+        """An operand's values, or those that a placement in it names divided by its scale, as array('f'), row-major."""
+        if _single(operand):
+            values = _decode(self._raw(operand, placement), operand.format)
+        else:
+            values = self._joined(operand)
+            if placement:
+                rows = _rows(memoryview(values), _row_major(operand.extents), placement.to, _moves(placement))
+                values = array("d", b"".join(row for _, _, row in rows))
+        if placement and placement.scale != 1:
+            values = (value / placement.scale for value in values)
+        return values if isinstance(values, array) and values.typecode == "f" else array("f", values)
 
     @_in_memory()
     def raw(self, name, operand=False):
         """(shape, element format's name, little-endian bytes) of what values() finds, as encoded."""
         found = self._find(name, operand)
         if found.struct.name == "operand":
+            found.need(_single(found), "planes", "in %s: there is no raw form", found.format)
             return found.extents, found.format, self._raw(found)
         placements = self._sources(found)
-        elements = {placement.operand.planes[0].element for placement in placements}
-        good = len(elements) == 1 and all(placement.scale == 1 for placement in placements)
-        found.need(good, "placements", "scaled, or in several element formats: there is no raw form")
-        format_, _, code = ELEMENTS[elements.pop()]
+        formats = {placement.operand.format for placement in placements}
+        good = len(formats) == 1 and all(placement.scale == 1 and _single(placement.operand) for placement in placements)
+        found.need(good, "placements", "scaled, as codes, or in several element formats: there is no raw form")
+        code = next(iter(placements)).operand.laid[0].element.code
         out = array(code, [0]) * math.prod(found.shape)
         for placement in placements:
             _put_box(out, found.shape, placement.from_, array(code, self._raw(placement.operand, placement)))
-        return found.shape, format_, out.tobytes()
+        return found.shape, formats.pop(), out.tobytes()
 
     def _find(self, name, operand):
         for found in itertools.chain(() if operand else self.parameters, self.operands):
@@ -855,19 +1100,24 @@ class File:
         raise NpuwError(None, repr(name), "no such operand" if operand else "no such parameter or operand")
 
     def _raw(self, operand, placement=None):
-        """An operand's elements, or those that a placement in it names, row-major."""
+        """The elements of an operand of a single plane, or those that a placement in it names, row-major."""
         to = placement.to if placement else (0,) * len(operand.extents)
         moves = _moves(placement) if placement else _box_moves(operand.extents)
-        return b"".join(row for _, _, row in self._operand_rows(operand, to, moves))
+        plane, = operand.laid
+        return b"".join(row for _, _, row in _rows(plane.cells(self._operand_view(operand)), plane.tables(), to, moves))
 
     def _sources(self, parameter):
         """For each distinct box of a parameter the first placement in an operand that this reader supports."""
         wanted, boxes = self.parameters.index(parameter), {}
+        into = {self.operands[note.operand] for note in self.notes if note.parameter == wanted}
         for placement in self.placements:
-            if placement.parameter == wanted and not placement.operand.unsupported:
+            operand = placement.operand
+            if placement.parameter == wanted and not operand.unsupported and operand not in into:
                 boxes.setdefault(_box_key(placement), placement)
         found = sum(placement.count for placement in boxes.values())
-        good = found == math.prod(parameter.shape) and found <= self.size
+        good = found == math.prod(parameter.shape) and found <= 2 * self.size
+        names = ", ".join(sorted(repr(operand.name) for operand in into))
+        parameter.need(good or not into, "shape", "it is folded into operand %s and cannot be recovered", names)
         parameter.need(good, "shape", "not wholly in operands that this reader supports")
         return boxes.values()
 
@@ -895,6 +1145,16 @@ def _statistics(s):
     return out
 
 
+def _list_planes(o):
+    """The planes of an operand that has others than one of values."""
+    names = [chr(axis.name) for axis in o.axes]
+    return [
+        {"role": ROLES[p.record.role], "format": p.element.name, "high_half_first": p.record.order == 1, "offset": p.record.offset,
+         "bytes": p.record.bytes, "pad_bits": p.record.pad_bits, "record_elements": p.record.record_elements,
+         "record_bytes": p.record.record_bytes, "block": list(p.record.block), "layout": notation(p.record.digits, names)}
+        for p in o.laid if o.encoding]
+
+
 def describe(file):
     """What the command lists, as values that JSON can hold."""
     h = file.header
@@ -910,7 +1170,7 @@ def describe(file):
         "operands": [
             {"name": o.name, "axes": [dict(zip(("name", "extent", "padded"), axis)) for axis in _axes(o)],
              "format": o.format, "layout": o.layout, "unsupported": o.unsupported, "segment": o.segment_name,
-             "offset": o.offset, "bytes": o.bytes, "statistics": _statistics(o.statistics)}
+             "offset": o.offset, "bytes": o.bytes, "planes": _list_planes(o), "statistics": _statistics(o.statistics)}
             for o in file.operands],
         "parameters": [{"name": p.name, "axes": p.axes, "shape": list(p.shape)} for p in file.parameters],
     }
@@ -927,6 +1187,8 @@ def _print_list(d):
         print("operand    %s: %s, %s, layout %s, %s+%d, %d bytes" % (
             o["name"], axes, o["format"] or "not supported (%s)" % o["unsupported"], o["layout"] or "-",
             o["segment"], o["offset"], o["bytes"]))
+        for p in o["planes"][1:]:
+            print("           %(role)s: %(format)s, a value for %(block)s indices, layout %(layout)s, at +%(offset)d" % p)
         print("           " + ", ".join("%s %s" % (name, "-" if value is None else "%.6g" % value)
                                         for name, value in o["statistics"].items() if not name.startswith("sum_")))
     for p in d["parameters"]:

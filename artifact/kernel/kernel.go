@@ -6,18 +6,18 @@ package kernel
 import (
 	"errors"
 	"fmt"
-	"math/bits"
 
 	"npuw/artifact/element"
 	"npuw/artifact/layout"
+	"npuw/artifact/plane"
 )
 
 // Operation names what a kernel computes. The names are those of schema/FORMAT.md, section 8, which defines each.
 type Operation string
 
 // The operations that this version knows, with their arguments by name; those in brackets may be left out. Letters are axes:
-// of the contract's shape, and of the arguments' layouts. Every argument may be F32 or BF16, in any layout. The activations of an
-// operation may be in other element formats than its output.
+// of the contract's shape, and of the arguments' layouts. Every argument may be F32, F16 or BF16 in any layout, each for itself. What
+// is read may also be BFP16, or codes with scales (encoding plane.Scaled), of which the operation sees the values, rounded to float32.
 const (
 	// GEMM: c[M,N] = epilogue(a[M,K] * b[K,N] [+ bias[N]]). Products and sums are float32, K ascending, one accumulator an output, product
 	// and sum rounded each; bias is added to the finished sum.
@@ -103,16 +103,42 @@ type Argument struct {
 	Role        ArgumentRole
 	MemoryGroup int32
 	Bytes       uint64
-	Format      element.Format // 0: none
+	Format      element.Format // of its values, or codes; 0: none
 	Layout      layout.Layout
+	Encoding    plane.Encoding
+	Planes      []plane.Plane // all planes, of which Format and Layout are those of the first; nil in encoding Plain
+}
+
+// Storage is how the argument's numbers lie in its bytes. It must have an element format.
+func (a *Argument) Storage() plane.Storage {
+	return plane.Of(a.Encoding, a.Format, a.Layout, 0, a.Bytes, a.Planes)
 }
 
 // Buffer is an argument that is a buffer with elements of format f in layout l, of any memory group.
 func Buffer(name string, index uint32, role ArgumentRole, f element.Format, l layout.Layout) Argument {
 	return Argument{
 		Name: name, Index: index, Role: role, MemoryGroup: NoGroup, Format: f, Layout: l,
-		Bytes: l.Elements() * uint64(f.Size()),
+		Bytes: bytesOf(f, l),
 	}
+}
+
+// Stored is an argument that is a buffer whose numbers lie as those of s, of any memory group: what reads an operand of that storage.
+func Stored(name string, index uint32, role ArgumentRole, s plane.Storage) Argument {
+	first := &s.Planes[0]
+	a := Argument{
+		Name: name, Index: index, Role: role, MemoryGroup: NoGroup, Bytes: s.Bytes,
+		Encoding: s.Encoding, Format: first.Format, Layout: first.Layout,
+	}
+	if s.Encoding != plane.Plain {
+		a.Planes = s.Planes
+	}
+	return a
+}
+
+// bytesOf is how many bytes a layout takes in a format; 0 when they are too many to count.
+func bytesOf(f element.Format, l layout.Layout) uint64 {
+	n, _ := plane.BytesOf(f, plane.Elements(f, l))
+	return n
 }
 
 // Scalar is an argument that is a number, given at each run.
@@ -161,19 +187,37 @@ func (c *Contract) Validate() error {
 		if a.Kind != BufferArgument || a.Format == 0 {
 			continue
 		}
-		if err := a.Layout.Validate(); err != nil {
+		if err := a.validate(); err != nil {
 			return fail("argument %q: %v", a.Name, err)
-		}
-		sized := a.Format.Plain() || a.Format == element.F64 // an element is a value, of whole bytes
-		if over, n := bits.Mul64(a.Layout.Elements(), uint64(a.Format.Size())); over != 0 || sized && n != a.Bytes {
-			return fail("argument %q: %d bytes for %d elements of %v", a.Name, a.Bytes, a.Layout.Elements(), a.Format)
 		}
 	}
 	return nil
 }
 
-// Fits says why an operand of the given format, layout and memory group cannot be passed as argument a; nil when it can.
-func (a *Argument) Fits(f element.Format, l layout.Layout, bytes uint64, group int32) error {
+// validate proves how an argument with an element format lies.
+func (a *Argument) validate() error {
+	if err := a.Layout.Validate(); err != nil {
+		return err
+	}
+	if !a.Format.Known() || !a.Encoding.Known() {
+		return nil // of a later version
+	}
+	if len(a.Planes) == 0 {
+		if n := bytesOf(a.Format, a.Layout); n != a.Bytes {
+			return fmt.Errorf("%d bytes for %d elements of %v", a.Bytes, a.Layout.Elements(), a.Format)
+		}
+	}
+	s := a.Storage()
+	if first := &s.Planes[0]; first.Format != a.Format || !first.Layout.Equal(a.Layout) {
+		return fmt.Errorf("%v in %v, but its first plane is %v in %v", a.Format, a.Layout, first.Format, first.Layout)
+	}
+	return s.Validate()
+}
+
+// Fits says why an operand that lies so, in a memory group, cannot be passed as argument a; nil when it can.
+func (a *Argument) Fits(s plane.Storage, group int32) error {
+	f, l := s.Planes[0].Format, s.Planes[0].Layout
+	mine := a.Storage()
 	switch {
 	case a.Kind != BufferArgument:
 		return fmt.Errorf("argument %q is a scalar", a.Name)
@@ -183,8 +227,10 @@ func (a *Argument) Fits(f element.Format, l layout.Layout, bytes uint64, group i
 		return fmt.Errorf("argument %q has shape %s, the operand %s", a.Name, a.Layout.Shape(), l.Shape())
 	case !a.Layout.Equal(l):
 		return fmt.Errorf("argument %q reads layout %v, the operand is in %v", a.Name, a.Layout, l)
-	case a.Bytes != bytes:
-		return fmt.Errorf("argument %q has %d bytes, the operand %d", a.Name, a.Bytes, bytes)
+	case a.Encoding != plane.Plain && !mine.Equal(&s):
+		return fmt.Errorf("argument %q reads %v of %d bytes, the operand is %v of %d", a.Name, mine.String(), a.Bytes, s.String(), s.Bytes)
+	case a.Bytes != s.Bytes:
+		return fmt.Errorf("argument %q has %d bytes, the operand %d", a.Name, a.Bytes, s.Bytes)
 	case a.MemoryGroup != group:
 		return fmt.Errorf("argument %q lies in memory group %d, the operand in %d", a.Name, a.MemoryGroup, group)
 	}

@@ -16,7 +16,21 @@ type Parameter struct {
 	Tensor source.Tensor
 	Perm   []int
 	Origin string // where the name comes from, for listings: a node path and operator, or an initializer name
+	Part   string // of the file's tensor, where that holds other parameters too: "N 0:64 of 192"
+	// Ways are those by which the name was found; all of them gave this name.
+	Ways []Way
+	Note string // a name in the file that is another one and does not count, and why; "" for none
 }
+
+// Way is a way in which a parameter gets its name.
+type Way string
+
+// The ways there are.
+const (
+	ByPath      Way = "path"      // the path of modules by which the node is called that has the parameter as an operand
+	ByValue     Way = "value"     // the name of the tensor, which is one of a state dict
+	ByStructure Way = "structure" // what the operand is to the graph
+)
 
 // Attribute is one size or constant of a model ("layers", "d_model", "heads", "ffn", "mels", "positions", "eps").
 // Exactly one of Int and Real counts, told by IsReal.
@@ -32,4 +46,5 @@ type Model struct {
 	Family     string // "whisper-encoder"
 	Attributes []Attribute
 	Parameters []Parameter
+	Notes      []string // what a person may want to know who names are for
 }

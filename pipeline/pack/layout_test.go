@@ -22,89 +22,6 @@ import (
 	"npuw/schema/pyreader"
 )
 
-// single is a model of one parameter "w", in a file that holds nothing else.
-type single struct {
-	axes   string
-	shape  []int
-	perm   []int // axis i of the parameter is axis perm[i] of the tensor; nil: as it is
-	format element.Format
-	values []float64 // in PyTorch's order, exact in format
-}
-
-// random fills s with finite values of all magnitudes that its type has.
-func (s *single) random(seed uint64) *single {
-	if s.perm == nil {
-		for i := range s.shape {
-			s.perm = append(s.perm, i)
-		}
-	}
-	r := rand.New(rand.NewPCG(seed, 1))
-	n := 1
-	for _, size := range s.shape {
-		n *= size
-	}
-	for range n {
-		var x float64
-		switch s.format {
-		case element.F64:
-			x = math.Ldexp(r.Float64()*2-1, r.IntN(260)-250) // below what float32 has, never beyond what f16 has
-		case element.F16:
-			x = math.Ldexp(float64(r.IntN(4095)-2047), r.IntN(28)-24)
-		case element.BF16:
-			x = math.Ldexp(float64(r.IntN(511)-255), r.IntN(130)-125)
-		default:
-			x = float64(math.Float32frombits(r.Uint32() &^ (1 << 30))) // below 2
-		}
-		s.values = append(s.values, x)
-	}
-	return s
-}
-
-// write makes the file and the model.
-func (s *single) write(t testing.TB) (*source.Catalogue, *model.Model) {
-	t.Helper()
-	rank := len(s.shape)
-	tensor := source.Tensor{Name: "tensor", Type: s.format, Shape: make([]uint64, rank)}
-	for i, axis := range s.perm {
-		tensor.Shape[axis] = uint64(s.shape[i])
-	}
-	size := s.format.Size()
-	raw := make([]byte, len(s.values)*size)
-	index := make([]int, rank)
-	for i, x := range s.values {
-		rest := i
-		for a := rank - 1; a >= 0; a-- {
-			index[a] = rest % s.shape[a]
-			rest /= s.shape[a]
-		}
-		at := 0
-		for axis := range rank {
-			at = at*int(tensor.Shape[axis]) + index[slices.Index(s.perm, axis)]
-		}
-		bits := math.Float64bits(x)
-		if s.format != element.F64 {
-			bits, _ = rounded(x, s.format)
-		}
-		appendBits(raw[:at*size], bits, size)
-	}
-	path := filepath.Join(pyreader.TempDir(t), "weights")
-	if err := os.WriteFile(path, raw, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	f, err := source.OpenFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tensor.Data.Size = int64(len(raw))
-	c := &source.Catalogue{Kind: "test", Path: path, Files: []*source.File{f}, Tensors: []source.Tensor{tensor}}
-	t.Cleanup(func() { c.Close() })
-	p := model.Parameter{Name: "w", Axes: s.axes, Tensor: tensor, Perm: s.perm}
-	for _, n := range s.shape {
-		p.Shape = append(p.Shape, uint64(n))
-	}
-	return c, &model.Model{Family: "test", Parameters: []model.Parameter{p}}
-}
-
 // planOf plans w by the fields of its operand.
 func planOf(t testing.TB, m *model.Model, fields string) *plan.Plan {
 	t.Helper()
@@ -123,19 +40,10 @@ func planOf(t testing.TB, m *model.Model, fields string) *plan.Plan {
 // order is a way to pack a matrix or box, and what it means.
 type order struct {
 	name   string
-	source single
+	source stored
 	fields string // of the recipe's operand
 	want   expectation
 	cuts   []bool // whether windows of one element cut each axis of the operand
-}
-
-// flat is the row-major position of i in a box.
-func flat(i, box []int) int {
-	at := 0
-	for a, v := range i {
-		at = at*box[a] + v
-	}
-	return at
 }
 
 // Short names for the tables below.
@@ -150,42 +58,42 @@ func matrices() []order {
 	return []order{
 		{
 			"a vector longer than a window",
-			single{axes: "N", shape: []int{1000}, format: f32},
+			stored{axes: "N", shape: []int{1000}, format: f32},
 			`format: BF16 layout: "N* N8" pad { axis: "N" multiple: 96 }`,
 			expectation{bf16, 1056, func(i []int) (int, int, int) { return 0, i[0], i[0] }, 0},
 			[]bool{true},
 		},
 		{
 			"a row longer than a window",
-			single{axes: "NK", shape: []int{3, 9000}, format: f32},
+			stored{axes: "NK", shape: []int{3, 9000}, format: f32},
 			`format: F16 layout: "N* K*" pad_value: -2`,
 			expectation{f16, 27000, func(i []int) (int, int, int) { return i[0], i[1], i[0]*9000 + i[1] }, 0xc000},
 			[]bool{false, true},
 		},
 		{
 			"a column longer than a window",
-			single{axes: "NK", shape: []int{9000, 3}, format: f32},
+			stored{axes: "NK", shape: []int{9000, 3}, format: f32},
 			kn + `layout: "K* N*" pad { axis: "K" multiple: 5 } pad_value: 1`,
 			expectation{bf16, 45000, func(i []int) (int, int, int) { return i[1], i[0], i[1]*9000 + i[0] }, 0x3f80},
 			[]bool{false, true},
 		},
 		{
 			"tiles, [N,K]",
-			single{axes: "NK", shape: []int{200, 300}, format: f32},
+			stored{axes: "NK", shape: []int{200, 300}, format: f32},
 			kn + `layout: "N* K* K8 N8 K8 N4"`,
 			expectation{bf16, 224 * 320, func(i []int) (int, int, int) { return i[1], i[0], tiled(i[1], i[0], 320) }, 0},
 			[]bool{true, true},
 		},
 		{
 			"tiles, [K,N]",
-			single{axes: "NK", shape: []int{200, 300}, perm: []int{1, 0}, format: f32},
+			stored{axes: "NK", shape: []int{200, 300}, perm: []int{1, 0}, format: f32},
 			kn + `layout: "N* K* K8 N8 K8 N4"`,
 			expectation{bf16, 224 * 320, func(i []int) (int, int, int) { return i[1], i[0], tiled(i[1], i[0], 320) }, 0},
 			[]bool{true, true},
 		},
 		{
 			"windows that are all padding",
-			single{axes: "NK", shape: []int{70, 90}, format: f16},
+			stored{axes: "NK", shape: []int{70, 90}, format: f16},
 			`format: F32 layout: "K* N*" axes: "KN" pad { axis: "K" multiple: 512 } pad { axis: "N" multiple: 256 } pad_value: 0.5`,
 			expectation{f32, 512 * 256, func(i []int) (int, int, int) { return i[1], i[0], i[1]*256 + i[0] }, 0x3f000000},
 			[]bool{true, true},
@@ -193,7 +101,7 @@ func matrices() []order {
 		{
 			// N is dealt to four columns of cores, a quarter each; neighbours in memory are quarters apart.
 			"interleaved column split",
-			single{axes: "NK", shape: []int{300, 70}, format: f32},
+			stored{axes: "NK", shape: []int{300, 70}, format: f32},
 			kn + `layout: "K* N*@1 N4@*" pad { axis: "N" multiple: 512 }`,
 			expectation{bf16, 70 * 512, func(i []int) (int, int, int) {
 				return i[1], i[0], i[1]*512 + i[0]%128*4 + i[0]/128
@@ -203,7 +111,7 @@ func matrices() []order {
 		{
 			// A quarter of N is 75: no multiple of 64 elements divides it, so N cannot be cut.
 			"column split that cannot be cut",
-			single{axes: "NK", shape: []int{300, 130}, perm: []int{1, 0}, format: f32},
+			stored{axes: "NK", shape: []int{300, 130}, perm: []int{1, 0}, format: f32},
 			kn + `layout: "N4@* K* N*@1"`,
 			expectation{bf16, 130 * 300, func(i []int) (int, int, int) {
 				return i[1], i[0], i[0]/75*75*130 + i[1]*75 + i[0]%75
@@ -212,7 +120,7 @@ func matrices() []order {
 		},
 		{
 			"tiles that 64 is no multiple of",
-			single{axes: "NK", shape: []int{330, 200}, format: element.F64},
+			stored{axes: "NK", shape: []int{330, 200}, format: element.F64},
 			kn + `layout: "N* K* K12 N5"`,
 			expectation{bf16, 330 * 204, func(i []int) (int, int, int) {
 				n, k := i[0], i[1]
@@ -229,14 +137,14 @@ func boxes() []order {
 	return []order{
 		{
 			"a convolution as it is",
-			single{axes: "NCX", shape: ncx, format: f32},
+			stored{axes: "NCX", shape: ncx, format: f32},
 			`format: BF16 layout: "N* C* X*"`,
 			expectation{bf16, 150 * 27, func(i []int) (int, int, int) { return i[0]*9 + i[1], i[2], flat(i, ncx) }, 0},
 			[]bool{true, false, false},
 		},
 		{
 			"a convolution by taps",
-			single{axes: "NCX", shape: ncx, format: f32},
+			stored{axes: "NCX", shape: ncx, format: f32},
 			`format: BF16 axes: "XCN" layout: "X* N* C* C8 N8"`,
 			expectation{bf16, 3 * 16 * 152, func(i []int) (int, int, int) {
 				n, c, x := i[0], i[1], i[2]
@@ -246,7 +154,7 @@ func boxes() []order {
 		},
 		{
 			"a convolution stored [X,C,N]",
-			single{axes: "NCX", shape: ncx, perm: []int{2, 1, 0}, format: f32},
+			stored{axes: "NCX", shape: ncx, perm: []int{2, 1, 0}, format: f32},
 			`format: BF16 axes: "KN" merge { axis: "K" of: "CX" } layout: "N* K* K8 N8 K8 N4"`,
 			expectation{bf16, 64 * 160, func(i []int) (int, int, int) {
 				k := i[1]*3 + i[2]
@@ -256,7 +164,7 @@ func boxes() []order {
 		},
 		{
 			"a convolution with the taps outermost",
-			single{axes: "NCX", shape: []int{30, 100, 3}, format: element.BF16},
+			stored{axes: "NCX", shape: []int{30, 100, 3}, format: element.BF16},
 			`format: F32 axes: "NK" merge { axis: "K" of: "XC" } layout: "K* N*"`,
 			expectation{f32, 9000, func(i []int) (int, int, int) {
 				k := i[2]*100 + i[1]
@@ -266,7 +174,7 @@ func boxes() []order {
 		},
 		{
 			"two axes made one, the outer one inside",
-			single{axes: "NCX", shape: []int{30, 100, 3}, format: f32},
+			stored{axes: "NCX", shape: []int{30, 100, 3}, format: f32},
 			`format: F32 axes: "KC" merge { axis: "K" of: "XN" } layout: "C* K*"`,
 			expectation{f32, 9000, func(i []int) (int, int, int) {
 				k := i[2]*30 + i[0]
@@ -276,7 +184,7 @@ func boxes() []order {
 		},
 		{
 			"four axes",
-			single{axes: "ABCD", shape: []int{20, 5, 7, 11}, perm: []int{3, 0, 2, 1}, format: f32},
+			stored{axes: "ABCD", shape: []int{20, 5, 7, 11}, perm: []int{3, 0, 2, 1}, format: f32},
 			`format: F32 layout: "B* D* A* C*"`,
 			expectation{f32, 7700, func(i []int) (int, int, int) {
 				return (i[0]*5+i[1])*7 + i[2], i[3], ((i[1]*11+i[3])*20+i[0])*7 + i[2]
@@ -293,7 +201,7 @@ func TestOrders(t *testing.T) {
 		t.Run(o.name, func(t *testing.T) {
 			t.Parallel()
 			s := o.source.random(uint64(i))
-			c, m := s.write(t)
+			c, m := store(t, s)
 			p := planOf(t, m, o.fields)
 			x, err := newMatrix(&p.Operands[0], m, 1)
 			if err != nil {
@@ -323,7 +231,7 @@ func TestRandomOrders(t *testing.T) {
 	}
 	for seed := range uint64(count) {
 		r := rand.New(rand.NewPCG(seed, 2))
-		s := &single{format: []element.Format{element.F32, element.F32, element.F16, element.BF16, element.F64}[r.IntN(5)]}
+		s := &stored{format: []element.Format{element.F32, element.F32, element.F16, element.BF16, element.F64}[r.IntN(5)]}
 		rank := 1 + r.IntN(4)
 		most := []int{5000, 300, 40, 14}[rank-1]
 		for a := range rank {
@@ -333,7 +241,7 @@ func TestRandomOrders(t *testing.T) {
 		s.perm = r.Perm(rank)
 		s.random(seed)
 		fields := randomFields(r, rank)
-		c, m := s.write(t)
+		c, m := store(t, s)
 		p := planOf(t, m, fields)
 		l, format := p.Operands[0].Layout, p.Operands[0].Format
 		want := expectation{format: format, size: int(l.Elements()), place: placeByLayout(l, p.Operands[0].Placements[0].From)}

@@ -1,11 +1,19 @@
 // Package pack carries a plan out: a few workers stream windows of each operand from the source through reused buffers, encode and
-// tile them, and write them where the plan says. The bytes do not depend on the number of workers, and memory does not grow
-// with the model.
+// tile them, and write them where the plan says.
+//
+//	operand   a matrix: its last axis are the columns. It is made of boxes: of a parameter, of a constant, of a fold's sums
+//	  band    windows that share blocks of quantized values; mostly one window. What a worker takes at a time
+//	    window    a part that the layout can be cut to: read, then encoded, then written
+//	      patch     64 x 64 values of the matrix: what is encoded and measured at a time
+//
+// The bytes do not depend on the number of workers nor on how operands are cut: blocks and patches have their places in the
+// operand, and the patches' statistics are added up in the order of FORMAT.md. Memory does not grow with the model: a worker
+// has a window of values and of elements, and 48 bytes for each block of a band. An operand in work has 72 bytes for each
+// patch, and 8 for each value of a fold.
 package pack
 
 import (
 	"context"
-	"fmt"
 	"runtime"
 	"slices"
 	"sync"
@@ -50,14 +58,14 @@ func run(ctx context.Context, c *source.Catalogue, p *plan.Plan, path string, op
 		jobs = runtime.GOMAXPROCS(0)
 	}
 	jobs = min(jobs, maxJobs)
-	q := &queue{plan: p, index: &index, window: window, open: make([]int, len(index.Segments))}
+	q := &queue{plan: p, catalogue: c, index: &index, window: window, open: make([]int, len(index.Segments))}
 	for _, o := range index.Operands {
 		q.open[o.Segment]++
 	}
 	var wg sync.WaitGroup
 	for range jobs {
 		wg.Go(func() {
-			worker := &worker{queue: q, catalogue: c, writer: w, progress: opts.Progress}
+			worker := &worker{queue: q, writer: w, progress: opts.Progress}
 			worker.run(ctx)
 		})
 	}
@@ -79,40 +87,55 @@ func run(ctx context.Context, c *source.Catalogue, p *plan.Plan, path string, op
 	return w.CommitIf(opts.Check)
 }
 
-// queue hands out windows in the order of the plan, and collects what is known of finished operands and segments.
+// queue hands out bands in the order of the plan, and collects what is known of finished operands and segments.
 type queue struct {
-	plan   *plan.Plan
-	index  *artifact.Index
-	window uint64 // about how many elements a window holds
+	plan      *plan.Plan
+	catalogue *source.Catalogue
+	index     *artifact.Index
+	window    uint64 // about how many elements a window holds
 
 	mu      sync.Mutex
 	operand int   // the next one to begin
-	current *job  // whose windows are being handed out
-	taken   int   // of current's windows
-	issued  int   // windows handed out in all
+	current *job  // whose bands are being handed out
+	taken   int   // of current's bands
+	issued  int   // bands handed out in all
 	open    []int // operands of each segment that are not finished
 
-	fault   error // of the first window, in the order of the plan, that failed
+	fault   error // of the first band, in the order of the plan, that failed
 	faultAt int
 }
 
 // job is an operand in work.
 type job struct {
 	*matrix
-	index   int // of the operand in the plan
-	windows int
-	left    int // windows not finished
-	rows    int // of patches
-	cols    int
-	stats   []element.Stats // of each patch, row-major
+	folds func() error    // reads what folds need, once; all bands wait for it
+	index int             // of the operand in the plan
+	total int             // bands
+	left  int             // bands not finished
+	cols  int             // of patches
+	stats []element.Stats // of each patch, row-major
 }
 
-// next is the window to work on, and its number in the order of the plan; nil when there is no more, or a fault.
-func (q *queue) next() (j *job, window, number int) {
+// begin makes a job of the next operand.
+func (q *queue) begin() (*job, error) {
+	x, err := newMatrix(&q.plan.Operands[q.operand], q.plan.Model, q.window)
+	if err != nil {
+		return nil, err
+	}
+	rows, cols := x.patches()
+	n := int(volume(x.bands))
+	return &job{
+		matrix: x, folds: sync.OnceValue(func() error { return x.readFolds(q.catalogue) }),
+		index: q.operand, total: n, left: n, cols: cols, stats: make([]element.Stats, rows*cols),
+	}, nil
+}
+
+// next is the band to work on, and its number in the order of the plan; nil when there is no more, or a fault.
+func (q *queue) next() (j *job, band, number int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for q.fault == nil {
-		if q.current != nil && q.taken < q.current.windows {
+		if q.current != nil && q.taken < q.current.total {
 			q.taken++
 			q.issued++
 			return q.current, q.taken - 1, q.issued
@@ -120,22 +143,18 @@ func (q *queue) next() (j *job, window, number int) {
 		if q.operand == len(q.plan.Operands) {
 			break
 		}
-		x, err := newMatrix(&q.plan.Operands[q.operand], q.plan.Model, q.window)
+		j, err := q.begin()
 		if err != nil {
-			q.fault, q.faultAt = err, q.issued+1 // after every window handed out, some of which may fail yet
+			q.fault, q.faultAt = err, q.issued+1 // after every band handed out, some of which may fail yet
 			break
 		}
-		j := &job{matrix: x, index: q.operand, windows: x.windows()}
-		j.left = j.windows
-		j.rows, j.cols = x.patches()
-		j.stats = make([]element.Stats, j.rows*j.cols)
 		q.current, q.taken = j, 0
 		q.operand++
 	}
 	return nil, 0, 0
 }
 
-// fail records a fault. Windows are begun in order, so all before the one that failed come to an end, and the first is the
+// fail records a fault. Bands are begun in order, so all before the one that failed come to an end, and the first is the
 // same with any number of workers.
 func (q *queue) fail(err error, number int) {
 	q.mu.Lock()
@@ -145,7 +164,7 @@ func (q *queue) fail(err error, number int) {
 	}
 }
 
-// finished counts a window of j done. It returns the segment that is now complete, -1 if none is.
+// finished counts a band of j done. It returns the segment that is now complete, -1 if none is.
 func (q *queue) finished(j *job) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -163,23 +182,26 @@ func (q *queue) finished(j *job) int {
 	return o.Segment
 }
 
-// worker packs windows, one after another, in buffers of its own.
+// worker packs bands, one after another, in buffers of its own.
 type worker struct {
 	*queue
-	catalogue *source.Catalogue
-	writer    *artifact.Writer
-	progress  func(int64)
+	writer   *artifact.Writer
+	progress func(int64)
 
-	raw    []byte // source elements that are neither float32 nor float64
-	single buffers[float32]
-	double buffers[float64]
-	packed []byte
-	at     [][]int64 // of the window in work
-	// The tables of the last window's layout: most windows of an operand have the same.
-	scatter *layout.Scatter
+	single reader[float32]
+	double reader[float64]
+	blocks blocks
+
+	// The window in work: its elements as they will lie, and its axes. Tables are those of the last layout: most windows of an operand
+	// have the same.
+	packed  []byte
+	axes    []layout.Axis
+	size    int // bytes of an element
 	layout  layout.Layout
-	elem    int
-	patch   [element.PatchSize * element.PatchSize * 8]byte // one patch, encoded
+	scatter *layout.Scatter
+	sheet   sheet                                           // what goes to records
+	pairs   []byte                                          // a run of 4-bit elements, two a byte
+	patch   [element.PatchSize * element.PatchSize * 4]byte // one patch, encoded
 }
 
 func (w *worker) run(ctx context.Context) {
@@ -188,7 +210,7 @@ func (w *worker) run(ctx context.Context) {
 		if j == nil {
 			return
 		}
-		if err := w.pack(j, i); err != nil {
+		if err := w.pack(ctx, j, i); err != nil {
 			w.fail(err, number)
 			return
 		}
@@ -201,64 +223,13 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-// scatterFor is the scatter of a layout of elements of elem bytes.
-func (w *worker) scatterFor(l layout.Layout, elem int) *layout.Scatter {
-	samePadded := func(a, b layout.Axis) bool { return a.Name == b.Name && a.Padded == b.Padded }
-	if w.scatter == nil || w.elem != elem || !slices.Equal(w.layout.Digits, l.Digits) || !slices.EqualFunc(w.layout.Axes, l.Axes, samePadded) {
-		w.scatter, w.layout, w.elem = layout.NewScatter(l, elem), l, elem
-	}
-	return w.scatter
-}
-
-// pack reads, encodes and writes one window.
-func (w *worker) pack(j *job, i int) error {
-	window, err := j.window(i)
-	if err != nil {
-		return fmt.Errorf("operand %q: %w", j.operand.Name, err)
-	}
-	size := j.operand.Format.Size()
-	n := int(window.Layout.Elements()) * size
-	if cap(w.packed) < n {
-		w.packed = make([]byte, n)
-	}
-	w.packed = w.packed[:n]
-	for _, a := range window.Layout.Axes {
-		if a.Extent < a.Padded {
-			fillPad(w.packed, j.operand.PadBits, size)
-			break
-		}
-	}
-	if j.parameter.Tensor.Type == element.F64 {
-		err = encodeWindow(w, j, &window, &w.double)
-	} else {
-		err = encodeWindow(w, j, &window, &w.single)
-	}
-	if err != nil {
+// pack packs one band.
+func (w *worker) pack(ctx context.Context, j *job, band int) error {
+	if err := j.folds(); err != nil {
 		return err
 	}
-	o := &w.index.Operands[j.index]
-	base := w.index.Segments[o.Segment].Offset + o.Offset
-	window.Runs(func(at, to, n uint64) bool {
-		s := uint64(size)
-		_, err = w.writer.WriteAt(w.packed[at*s:(at+n)*s], int64(base+to*s))
-		return err == nil
-	})
-	if err == nil && w.progress != nil {
-		w.progress(int64(n))
+	if j.matrix.double {
+		return packBand(ctx, w, j, band, &w.double)
 	}
-	return err
-}
-
-// fillPad fills b with elements of size bytes whose bits are pad.
-func fillPad(b []byte, pad uint64, size int) {
-	if pad == 0 {
-		clear(b)
-		return
-	}
-	for i := range size {
-		b[i] = byte(pad >> (8 * i))
-	}
-	for n := size; n < len(b); n *= 2 {
-		copy(b[n:], b[:n])
-	}
+	return packBand(ctx, w, j, band, &w.single)
 }

@@ -6,9 +6,6 @@ import (
 	"slices"
 
 	"npuw/artifact/element"
-	"npuw/artifact/layout"
-	"npuw/pipeline/model"
-	"npuw/pipeline/recipe"
 )
 
 const (
@@ -16,78 +13,7 @@ const (
 	windowElements = 512 << 10
 	// maxWindowElements bounds the window of a layout that cannot be cut small.
 	maxWindowElements = 16 << 20
-	// maxExtent bounds an axis, for each index of which there is a table entry.
-	maxExtent = 16 << 20
 )
-
-// matrix is how an operand is packed: as a matrix whose columns are its last axis and whose rows are all others, row-major, cut
-// into windows of the layout. Windows begin at multiples of element.PatchSize rows and columns, so that statistics,
-// which are summed by patches, do not depend on the cut.
-type matrix struct {
-	operand   *recipe.Operand
-	parameter *model.Parameter
-	// source gives, for each axis of the operand, what an index on it adds to the element's position in the source tensor.
-	source [][]int64
-	target uint64   // about how many elements a window holds
-	outer  int      // the axis along which the source's rows follow each other
-	step   []uint64 // the size of a window on each axis
-	count  []uint64 // the number of windows on each axis
-}
-
-func newMatrix(o *recipe.Operand, m *model.Model, target uint64) (*matrix, error) {
-	// What a recipe of this version makes is one whole parameter an operand.
-	if len(o.Placements) != 1 || o.Placements[0].Scale != 1 {
-		return nil, fmt.Errorf("operand %q: %d placements, or a scale; only one whole parameter can be packed", o.Name, len(o.Placements))
-	}
-	for _, axis := range o.Layout.Axes {
-		if axis.Extent > maxExtent {
-			return nil, fmt.Errorf("operand %q: axis %c of %d indices, at most %d can be packed", o.Name, axis.Name, axis.Extent, maxExtent)
-		}
-	}
-	p := &o.Placements[0]
-	x := &matrix{operand: o, parameter: &m.Parameters[p.Parameter], target: target}
-	x.trace()
-	axes := o.Layout.Axes
-	x.step, x.count = make([]uint64, len(axes)), make([]uint64, len(axes))
-	for a, axis := range axes {
-		x.step[a] = axis.Padded
-	}
-	if err := x.cut(); err != nil {
-		return nil, err
-	}
-	for a, axis := range axes {
-		x.count[a] = (axis.Padded + x.step[a] - 1) / x.step[a]
-	}
-	return x, nil
-}
-
-// trace finds where each index of each operand axis is in the source, and along which axis the source's rows follow each other.
-func (x *matrix) trace() {
-	shape, perm := x.parameter.Tensor.Shape, x.parameter.Perm
-	stride := make([]int64, len(shape)+1)
-	stride[len(shape)] = 1
-	for i := len(shape) - 1; i >= 0; i-- {
-		stride[i] = stride[i+1] * int64(shape[i])
-	}
-	x.source = make([][]int64, len(x.operand.Layout.Axes))
-	widest := int64(-1)
-	for a, axis := range x.operand.Layout.Axes {
-		table := make([]int64, axis.Extent)
-		for j, f := range x.operand.Placements[0].From {
-			if f.Axis != a {
-				continue
-			}
-			move := stride[perm[j]+1] // of one step along the parameter's axis
-			for q := range table {
-				table[q] += int64(uint64(q)/f.Step%f.Size) * move
-			}
-			if f.Size > 1 && move > widest {
-				widest, x.outer = move, a
-			}
-		}
-		x.source[a] = table
-	}
-}
 
 // cut chooses the size of windows: about x.target elements, and as few reads and writes as may be. The source wants windows of whole
 // rows, the layout of whole panels or rows of its own; where these are at odds, both give way.
@@ -120,7 +46,7 @@ func (x *matrix) cut() error {
 		}
 	}
 	if n := volume(best); n > maxWindowElements {
-		return fmt.Errorf("operand %q: layout %v cannot be cut into windows of less than %d elements (at most %d)", x.operand.Name, l, n, maxWindowElements)
+		return fmt.Errorf("layout %v cannot be cut into windows of less than %d elements (at most %d)", l, n, maxWindowElements)
 	}
 	x.step = best
 	return nil
@@ -134,7 +60,7 @@ func (x *matrix) inner() int {
 	return -1
 }
 
-// quantum is how many indices of an axis make whole patches, 0 for an axis that cannot be cut.
+// quantum is how many indices of an axis make whole patches, and whole bytes or elements; 0 for an axis that cannot be cut.
 func (x *matrix) quantum(axis int) uint64 {
 	axes := x.operand.Layout.Axes
 	switch {
@@ -147,7 +73,11 @@ func (x *matrix) quantum(axis int) uint64 {
 	for _, a := range axes[1 : len(axes)-1] {
 		rows *= a.Extent
 	}
-	return element.PatchSize / gcd(rows, element.PatchSize)
+	quantum := element.PatchSize / gcd(rows, element.PatchSize)
+	if axis == x.wholeAxis {
+		return lcm(quantum, x.whole)
+	}
+	return quantum
 }
 
 // cost is about how many reads and writes windows of a size need; windows far over the target cost as many as they are large.
@@ -216,34 +146,4 @@ func gcd(a, b uint64) uint64 {
 	return a
 }
 
-// windows is the number of windows.
-func (x *matrix) windows() int {
-	n := uint64(1)
-	for _, c := range x.count {
-		n *= c
-	}
-	return int(n)
-}
-
-// window is the i-th of them, counted through the axes as the operand has them: the last varies fastest.
-func (x *matrix) window(i int) (layout.Window, error) {
-	begin, size := make([]uint64, len(x.step)), make([]uint64, len(x.step))
-	rest := uint64(i)
-	for a := len(begin) - 1; a >= 0; a-- {
-		begin[a] = rest % x.count[a] * x.step[a]
-		rest /= x.count[a]
-		size[a] = min(x.step[a], x.operand.Layout.Axes[a].Padded-begin[a])
-	}
-	return x.operand.Layout.Window(begin, size)
-}
-
-// patches is the number of rows and columns of patches of the whole operand.
-func (x *matrix) patches() (rows, cols int) {
-	axes := x.operand.Layout.Axes
-	last := len(axes) - 1
-	r := uint64(1)
-	for _, a := range axes[:last] {
-		r *= a.Extent
-	}
-	return int((r + element.PatchSize - 1) / element.PatchSize), int((axes[last].Extent + element.PatchSize - 1) / element.PatchSize)
-}
+func lcm(a, b uint64) uint64 { return a / gcd(a, b) * b }

@@ -5,7 +5,7 @@ package plan
 import (
 	"bytes"
 	"fmt"
-	"math/bits"
+	"slices"
 
 	"npuw/artifact"
 	"npuw/pipeline/model"
@@ -66,16 +66,18 @@ func (p *Plan) place(operands []recipe.Operand) error {
 		var end uint64 // of the operands so far, in the segment
 		for _, o := range list {
 			at := alignUp(end, artifact.OperandAlign)
-			over, size := bits.Mul64(o.Layout.Elements(), uint64(o.Format.Size()))
-			if over != 0 || size > maxSegmentBytes || at+size > maxSegmentBytes {
+			size := o.Bytes
+			if size == 0 || size > maxSegmentBytes || at+size > maxSegmentBytes {
 				return fmt.Errorf("operand %q: segment %q grows beyond %d bytes", o.Name, o.Segment, uint64(maxSegmentBytes))
 			}
 			end = at + size
 			p.Operands = append(p.Operands, o)
 			p.Index.Operands = append(p.Index.Operands, artifact.Operand{
 				Name: o.Name, Segment: i, Offset: at, Bytes: size,
-				Format: o.Format, Layout: o.Layout, PadBits: o.PadBits, Placements: o.Placements,
+				Encoding: o.Encoding, Format: o.Format, Layout: o.Layout, PadBits: o.PadBits, Planes: o.Planes,
+				Placements: o.Placements, Fills: o.Fills,
 			})
+			p.note(&o)
 		}
 		s := artifact.Segment{Name: list[0].Segment, MemoryGroup: artifact.NoGroup, Offset: offset, Bytes: alignUp(end, p.PageBytes)}
 		p.Index.Segments = append(p.Index.Segments, s)
@@ -84,6 +86,27 @@ func (p *Plan) place(operands []recipe.Operand) error {
 		}
 	}
 	return nil
+}
+
+// note records what was folded into the operand that was placed last.
+func (p *Plan) note(o *recipe.Operand) {
+	operand := len(p.Index.Operands) - 1
+	add := func(parameter int) {
+		n := artifact.Note{Kind: artifact.Folded, Parameter: parameter, Operand: operand}
+		if parameter >= 0 && !slices.Contains(p.Index.Notes, n) {
+			p.Index.Notes = append(p.Index.Notes, n)
+		}
+	}
+	for _, f := range o.Folds {
+		if f.Placement >= 0 {
+			add(o.Placements[f.Placement].Parameter)
+		}
+		add(f.Gamma)
+		if f.Beta >= 0 {
+			add(f.Beta)
+			add(f.Weight)
+		}
+	}
 }
 
 // AddStream appends a segment with an instruction stream, and gives its position. A stream that is there already is not added twice.

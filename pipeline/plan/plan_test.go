@@ -118,6 +118,41 @@ func TestSegmentsAreGathered(t *testing.T) {
 	}
 }
 
+// TestNotes: what is folded into an operand is noted, each parameter once.
+func TestNotes(t *testing.T) {
+	t.Parallel()
+	r, err := recipe.Parse("x.txtpb", []byte(`name: "test/folded"
+operand {
+  name: "layers.{i}" segment: "s" format: BF16 axes: "KN" layout: "K* N*" bias_row: "K" along: "N"
+  part { parameter: "layers.{i}.w" bias: "layers.{i}.b" fold { gamma: "norm.weight" beta: "norm.bias" } }
+  part { parameter: "layers.{i}.v" fold { beta: "norm.bias" } }
+}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := matrices(2, 3, 4)
+	m.Parameters = append(m.Parameters,
+		model.Parameter{Name: "layers.0.v", Axes: "NK", Shape: []uint64{3, 4}},
+		model.Parameter{Name: "layers.1.v", Axes: "NK", Shape: []uint64{3, 4}},
+		model.Parameter{Name: "norm.weight", Axes: "N", Shape: []uint64{4}},
+		model.Parameter{Name: "norm.bias", Axes: "N", Shape: []uint64{4}})
+	p, err := New(m, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, n := range p.Index.Notes {
+		got = append(got, fmt.Sprintf("%s into %s", m.Parameters[n.Parameter].Name, p.Index.Operands[n.Operand].Name))
+	}
+	want := []string{
+		"layers.0.w into layers.0", "norm.weight into layers.0", "layers.0.b into layers.0", "norm.bias into layers.0", "layers.0.v into layers.0",
+		"layers.1.w into layers.1", "norm.weight into layers.1", "layers.1.b into layers.1", "norm.bias into layers.1", "layers.1.v into layers.1",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // The same model and recipe give the same plan, and neither is changed.
 func TestPure(t *testing.T) {
 	t.Parallel()
@@ -145,7 +180,7 @@ func TestPure(t *testing.T) {
 
 // encoder is a small Whisper encoder of odd sizes, without tensors.
 func encoder() *model.Model {
-	m := &model.Model{Family: "whisper-encoder"}
+	m := &model.Model{Family: "whisper-encoder", Attributes: []model.Attribute{{Name: "d_model", Int: 36}, {Name: "heads", Int: 3}}}
 	add := func(name, axes string, shape ...uint64) {
 		m.Parameters = append(m.Parameters, model.Parameter{Name: "encoder." + name, Axes: axes, Shape: shape})
 	}
@@ -220,15 +255,15 @@ func checkPlaces(t *testing.T, p *Plan, page uint64) {
 			}
 			segment, end = o.Segment, 0
 		}
-		if o.Offset%256 != 0 || o.Offset < end || o.Offset >= end+256 || o.Bytes != o.Layout.Elements()*uint64(o.Format.Size()) {
-			t.Errorf("operand %s: %d bytes at %d, behind one that ends at %d", o.Name, o.Bytes, o.Offset, end)
+		if s := o.Storage(); s.Validate() != nil || o.Offset%256 != 0 || o.Offset < end || o.Offset >= end+256 {
+			t.Errorf("operand %s: %d bytes at %d, behind one that ends at %d; %v", o.Name, o.Bytes, o.Offset, end, s.Validate())
 		}
 		end = o.Offset + o.Bytes
 		if end > p.Index.Segments[segment].Bytes {
 			t.Errorf("operand %s ends at %d of a segment of %d", o.Name, end, p.Index.Segments[segment].Bytes)
 		}
-		if p.Index.Parameters[o.Placements[0].Parameter].Name != p.Operands[i].Name {
-			t.Errorf("operand %s is placed from %d", o.Name, o.Placements[0].Parameter)
+		if o.Name != p.Operands[i].Name {
+			t.Errorf("operand %s is %s in the plan", o.Name, p.Operands[i].Name)
 		}
 	}
 	if segment != len(p.Index.Segments)-1 {

@@ -51,7 +51,7 @@ func TestExpand(t *testing.T) {
 	}
 	linear := func(parameter int, name, segment string) Operand {
 		return Operand{
-			Name: name, Segment: segment, Format: element.F16, PadBits: 0xbe00, KeepNonFinite: true, Line: 2,
+			Name: name, Segment: segment, Format: element.F16, PadBits: 0xbe00, KeepNonFinite: true, Bytes: 16 * 24 * 2, Line: 2,
 			Layout: layout.Layout{
 				Axes:   []layout.Axis{{Name: 'K', Extent: 12, Padded: 16}, {Name: 'N', Extent: 20, Padded: 24}},
 				Digits: []layout.Digit{{Axis: 1, Size: 3, Stride: 8}, {Axis: 0, Size: 4, Stride: 4}, {Axis: 0, Size: 4, Stride: 1}, {Axis: 1, Size: 8, Stride: 1}},
@@ -65,7 +65,7 @@ func TestExpand(t *testing.T) {
 	want := []Operand{
 		linear(0, "w0", "layer 0"),
 		{
-			Name: "layers.0.fc1.bias", Segment: "s", Format: element.F32, Line: 22,
+			Name: "layers.0.fc1.bias", Segment: "s", Format: element.F32, Bytes: 20 * 4, Line: 22,
 			Layout: layout.Layout{
 				Axes:   []layout.Axis{{Name: 'N', Extent: 20, Padded: 20}},
 				Digits: []layout.Digit{{Axis: 0, Size: 20, Stride: 1}},
@@ -76,7 +76,7 @@ func TestExpand(t *testing.T) {
 		},
 		linear(2, "w1", "layer 1"),
 		{
-			Name: "conv.weight", Segment: "s", Format: element.BF16, Line: 13,
+			Name: "conv.weight", Segment: "s", Format: element.BF16, Bytes: 12 * 5 * 2, Line: 13,
 			Layout: layout.Layout{
 				Axes:   []layout.Axis{{Name: 'K', Extent: 12, Padded: 12}, {Name: 'M', Extent: 5, Padded: 5}},
 				Digits: []layout.Digit{{Axis: 0, Size: 12, Stride: 1}, {Axis: 1, Size: 5, Stride: 1}},

@@ -9,35 +9,6 @@ import (
 	"npuw/pipeline/model"
 )
 
-// wrongOperand says what is wrong with an operand that parameter i alone became, or nothing.
-func wrongOperand(o *Operand, i int, m *model.Model) string {
-	if err := o.Layout.Validate(); err != nil {
-		return err.Error()
-	}
-	if o.Name == "" || o.Segment == "" || len(o.Placements) != 1 {
-		return fmt.Sprintf("name %q, segment %q, %d placements", o.Name, o.Segment, len(o.Placements))
-	}
-	p, of := o.Placements[0], m.Parameters[i]
-	if p.Parameter != i || p.Scale != 1 || len(p.From) != len(of.Shape) || len(p.To) != len(o.Layout.Axes) {
-		return fmt.Sprintf("placement %+v", p)
-	}
-	// The steps of what is placed on an axis count from 0 to its extent, as the digits of a layout do.
-	for a, axis := range o.Layout.Axes {
-		covered := uint64(1)
-		for range p.From {
-			for j, from := range p.From {
-				if from.Axis == a && from.Step == covered && from.Size == of.Shape[j] && from.Size > 1 {
-					covered *= from.Size
-				}
-			}
-		}
-		if covered != axis.Extent || p.To[a] != 0 {
-			return fmt.Sprintf("axis %c of %d is covered to %d: %+v", axis.Name, axis.Extent, covered, p)
-		}
-	}
-	return ""
-}
-
 // wrongError says what is wrong with an error, or nothing.
 func wrongError(err error, text []byte) string {
 	var e *Error
@@ -70,7 +41,16 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(c.text))
 	}
 	f.Add([]byte(convRecipe))
-	models := []*model.Model{encoder(oddSizes), matrices()}
+	for _, c := range partExamples {
+		f.Add([]byte(partRecipe(c.rule, c.rest)))
+	}
+	for _, c := range partExpandErrors {
+		f.Add([]byte(c.text + others(c.rest)))
+	}
+	for _, c := range planeExamples {
+		f.Add([]byte("name: 'test/a' operand { parameter: 'l.{i}.*.weight' axes: 'KN' segment: 's' " + c.fields + " }" + others("norm.weight norm.bias q.bias v.bias conv")))
+	}
+	models := []*model.Model{encoder(oddSizes), matrices(), attention()}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		scan(text) // ends, whatever the text
 		r, err := Parse("fuzz", text)
@@ -86,7 +66,7 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 		for _, m := range models {
-			m := &model.Model{Family: r.Family, Parameters: m.Parameters}
+			m := &model.Model{Family: r.Family, Attributes: m.Attributes, Parameters: m.Parameters}
 			operands, err := r.Expand(m)
 			if err != nil {
 				if wrong := wrongError(err, text); wrong != "" {
@@ -94,10 +74,8 @@ func FuzzParse(f *testing.F) {
 				}
 				continue
 			}
-			for i := range operands {
-				if wrong := wrongOperand(&operands[i], i, m); wrong != "" {
-					t.Fatalf("%s: %s", operands[i].Name, wrong)
-				}
+			if wrong := wrongOperands(operands, m); wrong != "" {
+				t.Fatal(wrong)
 			}
 		}
 	})

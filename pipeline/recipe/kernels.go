@@ -1,13 +1,14 @@
 package recipe
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
 	"npuw/artifact"
-	"npuw/artifact/element"
 	"npuw/artifact/kernel"
 	"npuw/artifact/layout"
+	"npuw/artifact/plane"
 	"npuw/schema/releasepb"
 )
 
@@ -210,10 +211,22 @@ func (p *contractParser) parseArgument(block *field, a *releasepb.Argument) erro
 	return nil
 }
 
-// parseBuffer reads format, axes and layout.
+// parseBuffer reads format, axes and layout, and of codes how they become values.
 func (p *contractParser) parseBuffer(block *field, a *releasepb.Argument, argument *kernel.Argument) error {
-	if argument.Format = formatOf(a.Format); argument.Format == 0 {
-		return p.fault(block.where("format", 0), "argument %q has no format; write %s", a.Name, formats)
+	allowed := valueFormats
+	if argument.Role == kernel.Weight {
+		allowed = formats
+	}
+	format := formatOf(a.Format)
+	switch {
+	case a.Format == releasepb.ElementFormat_NONE:
+		return p.fault(block.where("format", 0), "argument %q has no format; write %s", a.Name, allowed)
+	case format == 0 || argument.Role != kernel.Weight && isCode(format):
+		return p.fault(block.where("format", 0), "%v is no format of argument %q; write %s", a.Format, a.Name, allowed)
+	}
+	e, err := parseEncoding(p.kernels.doc, block, format, a)
+	if err != nil {
+		return err
 	}
 	if wrong := checkAxes(a.Axes); wrong != "" || a.Axes == "" {
 		return p.fault(block.where("axes", 0), "axes %q of argument %q; letters of the shape's axes were expected", a.Axes, a.Name)
@@ -233,21 +246,14 @@ func (p *contractParser) parseBuffer(block *field, a *releasepb.Argument, argume
 	if err != nil {
 		return p.fault(block.where("layout", 0), "argument %q: %v", a.Name, err)
 	}
-	argument.Bytes = argument.Layout.Elements() * uint64(argument.Format.Size())
-	return nil
-}
-
-// formatOf is the element format that a word of the text stands for, 0 for NONE.
-func formatOf(f releasepb.ElementFormat) element.Format {
-	switch f {
-	case releasepb.ElementFormat_F32:
-		return element.F32
-	case releasepb.ElementFormat_F16:
-		return element.F16
-	case releasepb.ElementFormat_BF16:
-		return element.BF16
+	s, err := e.lay(p.kernels.doc, argument.Layout, 0, fmt.Sprintf("argument %q", a.Name))
+	if err != nil {
+		return err
 	}
-	return 0
+	if argument.Format, argument.Encoding, argument.Bytes = format, s.Encoding, s.Bytes; s.Encoding != plane.Plain {
+		argument.Planes = s.Planes
+	}
+	return nil
 }
 
 // Bind records contracts and bindings in an index, each operand checked against the argument it is for. The memory group of the
@@ -275,7 +281,7 @@ func (k *Kernels) Bind(x *artifact.Index) error {
 					o.Name, a.MemoryGroup, by, s.Name, s.MemoryGroup)
 			}
 			grouped[o.Segment], s.MemoryGroup = o.Name, a.MemoryGroup
-			if err := a.Fits(o.Format, o.Layout, o.Bytes, s.MemoryGroup); err != nil {
+			if err := a.Fits(o.Storage(), s.MemoryGroup); err != nil {
 				return k.doc.fault(b.at, "operand %q does not fit contract %q: %v", o.Name, c.Name, err)
 			}
 			x.Bindings = append(x.Bindings, artifact.Binding{Operand: i, Contract: b.contract, Argument: b.argument})

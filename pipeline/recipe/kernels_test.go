@@ -124,7 +124,7 @@ func TestParseKernelsErrors(t *testing.T) {
 		{`name: "b"`, `name: "weights"`, `k.txtpb:10: argument "weights"; GEMM has a, b, bias, c`},
 		{`name: "c"`, `name: "b"`, `names must be there and differ`},
 		{`role: OUTPUT`, ``, `k.txtpb:11: argument "c" has no role`},
-		{`role: OUTPUT format: F32`, `role: OUTPUT`, `k.txtpb:11: argument "c" has no format; write F32, F16 or BF16`},
+		{`role: OUTPUT format: F32`, `role: OUTPUT`, `k.txtpb:11: argument "c" has no format; write F32, F16, BF16 or BFP16`},
 		{`axes: "MN"`, `axes: "MX"`, `k.txtpb:11: axis X of argument "c" is not in the shape`},
 		{`axes: "MN"`, ``, `k.txtpb:11: axes "" of argument "c"`},
 		{`"M* N*"`, `"M* N* N"`, `k.txtpb:11: argument "c":`},
@@ -148,10 +148,17 @@ func TestParseKernelsErrors(t *testing.T) {
 
 func FuzzParseKernels(f *testing.F) {
 	f.Add([]byte(gemmText))
+	f.Add([]byte(scaledText(`format: U4 layout: "N* K* K4 N8 K8 N4" high_half_first: true
+		scales { format: BF16 minimums: F16 group { axis: "K" size: 32 } group { axis: "N" size: 1 } }
+		record { codes: 1024 align: 64 planes: ["scales", "codes", "minimums"] }`)))
+	f.Add([]byte(scaledText(`format: BFP16 layout: "N* K* N4 K8 N8 K8"`)))
 	f.Add([]byte(`contract { name: "n" operation: "LAYER_NORM" argument { name: "eps" role: SCALAR } }`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		k, err := ParseKernels("k.txtpb", text)
 		if err != nil {
+			if wrong := wrongError(err, text); wrong != "" {
+				t.Fatal(wrong)
+			}
 			return
 		}
 		for i := range k.Contracts {

@@ -9,9 +9,22 @@ import (
 // encoderSizes are the sizes of a Whisper encoder.
 type encoderSizes struct{ layers, dModel, ffn, mels, positions uint64 }
 
-// encoder makes the parameters of a Whisper encoder, without tensors.
+// encoder makes a Whisper encoder of attributes and parameters, without tensors.
 func encoder(s encoderSizes) *model.Model {
+	headDim := s.dModel
+	for _, d := range []uint64{12, 64} { // heads are 64 wide in every Whisper
+		if s.dModel%d == 0 {
+			headDim = d
+		}
+	}
 	m := &model.Model{Family: "whisper-encoder"}
+	for _, a := range []struct {
+		name string
+		size uint64
+	}{{"layers", s.layers}, {"d_model", s.dModel}, {"heads", s.dModel / headDim}, {"ffn", s.ffn}, {"mels", s.mels}, {"positions", s.positions}} {
+		m.Attributes = append(m.Attributes, model.Attribute{Name: a.name, Int: int64(a.size)})
+	}
+	m.Attributes = append(m.Attributes, model.Attribute{Name: "eps", Real: 1e-5, IsReal: true})
 	add := func(name, axes string, shape ...uint64) {
 		m.Parameters = append(m.Parameters, model.Parameter{Name: "encoder." + name, Axes: axes, Shape: shape})
 	}
@@ -42,8 +55,11 @@ func encoder(s encoderSizes) *model.Model {
 	return m
 }
 
-// oddSizes are no multiple of any tile.
-var oddSizes = encoderSizes{layers: 2, dModel: 36, ffn: 100, mels: 7, positions: 11}
+// oddSizes are no multiple of any tile; baseSizes are those of whisper-base.
+var (
+	oddSizes  = encoderSizes{layers: 2, dModel: 36, ffn: 100, mels: 7, positions: 11}
+	baseSizes = encoderSizes{layers: 6, dModel: 512, ffn: 2048, mels: 80, positions: 1500}
+)
 
 // matrices is a model of two linear weights and a bias.
 func matrices() *model.Model {
@@ -53,4 +69,22 @@ func matrices() *model.Model {
 		{Name: "layers.1.fc1.weight", Axes: "NK", Shape: []uint64{20, 12}},
 		{Name: "conv.weight", Axes: "NCX", Shape: []uint64{5, 4, 3}},
 	}}
+}
+
+// attention is a model of one layer: a LayerNorm and the projections behind it, of which k has no bias, and a convolution.
+func attention() *model.Model {
+	m := &model.Model{Family: "test", Attributes: []model.Attribute{{Name: "d_model", Int: 4}, {Name: "heads", Int: 1}}}
+	add := func(name, axes string, shape ...uint64) {
+		m.Parameters = append(m.Parameters, model.Parameter{Name: name, Axes: axes, Shape: shape})
+	}
+	add("l.0.norm.weight", "N", 4)
+	add("l.0.norm.bias", "N", 4)
+	for _, p := range "qkv" {
+		add("l.0."+string(p)+".weight", "NK", 6, 4)
+		if p != 'k' {
+			add("l.0."+string(p)+".bias", "N", 6)
+		}
+	}
+	add("conv.weight", "NCX", 6, 2, 3)
+	return m
 }

@@ -3,21 +3,26 @@ package recipe
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 // token is a piece of a pattern or template.
 type token struct {
-	kind tokenKind
-	text string // of a literal; of digits, the name between the braces
+	kind   tokenKind
+	text   string  // of a literal; of digits, the word between the braces
+	within *limits // of digits; nil: any
 }
+
+// limits are the least and the greatest number that digits stand for.
+type limits struct{ low, high uint64 }
 
 type tokenKind uint8
 
 const (
 	literal tokenKind = iota
 	star              // `*`: one or more characters other than a dot
-	digits            // `{i}`: one or more decimal digits
+	digits            // `{i}`: one or more decimal digits; `{i:0-3}`: a number from 0 to 3
 )
 
 // takes reports whether a wildcard stands for c.
@@ -35,23 +40,53 @@ func split(text string) ([]token, error) {
 		i := strings.IndexAny(text, "*{}")
 		switch {
 		case i < 0:
-			return append(tokens, token{literal, text}), nil
+			return append(tokens, token{kind: literal, text: text}), nil
 		case i > 0:
-			tokens = append(tokens, token{literal, text[:i]})
+			tokens = append(tokens, token{kind: literal, text: text[:i]})
 			text = text[i:]
 		case text[0] == '*':
 			tokens = append(tokens, token{kind: star})
 			text = text[1:]
 		default:
-			name, rest, closed := strings.Cut(text[1:], "}")
+			inside, rest, closed := strings.Cut(text[1:], "}")
+			name, bounds, bounded := strings.Cut(inside, ":")
 			if text[0] == '}' || !closed || !isWord(name) {
-				return nil, fmt.Errorf("a brace may only stand in {i}, where i is a word of lower-case letters")
+				return nil, fmt.Errorf("a brace may only stand in {i} or {i:0-3}, where i is a word of lower-case letters")
 			}
-			tokens = append(tokens, token{digits, name})
+			t := token{kind: digits, text: name}
+			if bounded {
+				if t.within = parseLimits(bounds); t.within == nil {
+					return nil, fmt.Errorf("{%s} should be {%s:0-3}: the least number and the greatest", inside, name)
+				}
+			}
+			tokens = append(tokens, t)
 			text = rest
 		}
 	}
 	return tokens, nil
+}
+
+// parseLimits reads "0-3"; nil when it cannot.
+func parseLimits(text string) *limits {
+	low, high, _ := strings.Cut(text, "-")
+	l, err := strconv.ParseUint(low, 10, 64)
+	if err != nil {
+		return nil
+	}
+	h, err := strconv.ParseUint(high, 10, 64)
+	if err != nil || l > h {
+		return nil
+	}
+	return &limits{l, h}
+}
+
+// holds reports whether decimal digits are a number within l; nil holds all.
+func (l *limits) holds(text string) bool {
+	if l == nil {
+		return true
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	return err == nil && l.low <= n && n <= l.high
 }
 
 func isWord(s string) bool {
@@ -154,7 +189,7 @@ func (m *matcher) from(t, i int) bool {
 		end++
 	}
 	for ; end > i; end-- {
-		if m.from(t+1, end) {
+		if tok.within.holds(m.name[i:end]) && m.from(t+1, end) {
 			return true
 		}
 	}
@@ -173,6 +208,9 @@ func parseTemplate(text string) (template, error) {
 	}
 	if slices.ContainsFunc(tokens, func(t token) bool { return t.kind == star }) {
 		return nil, fmt.Errorf("a * has no meaning here; name digits in the pattern, {i}, and repeat them")
+	}
+	if i := slices.IndexFunc(tokens, func(t token) bool { return t.within != nil }); i >= 0 {
+		return nil, fmt.Errorf("limits belong in the pattern; here {%s} repeats the number", tokens[i].text)
 	}
 	return tokens, nil
 }

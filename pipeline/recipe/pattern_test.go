@@ -35,6 +35,14 @@ func TestMatch(t *testing.T) {
 		{"x{i}1.*", "x121.y", map[string]string{"i": "12"}},
 		{"x{i}1.*1", "x111.1", nil},
 		{"ä*", "äö", map[string]string{}},
+		{"layers.{i:0-3}.fc1", "layers.3.fc1", map[string]string{"i": "3"}},
+		{"layers.{i:0-3}.fc1", "layers.4.fc1", nil},
+		{"layers.{i:0-3}.fc1", "layers.31.fc1", nil},
+		{"layers.{i:7-12}.fc1", "layers.12.fc1", map[string]string{"i": "12"}},
+		{"layers.{i:0-3}.fc1", "layers.99999999999999999999.fc1", nil},
+		{"x{i:0-3}1.*", "x121.y", nil},
+		{"x{i:0-3}1.*", "x111.y", nil},
+		{"x{i:0-3}1.*", "x31.y", map[string]string{"i": "3"}},
 	} {
 		p, err := parsePattern(c.pattern)
 		if err != nil {
@@ -79,6 +87,7 @@ func TestNear(t *testing.T) {
 		"layers.{i}.fc1.weight":                    "; near: encoder.layers.0.fc1.weight, encoder.layers.0.fc2.weight",
 		"encoder.layers.{i}.self_attn.k_proj.bias": "; near: encoder.layers.0.self_attn.v_proj.bias, encoder.layers.0.self_attn.q_proj.bias",
 		"encoder.layers.12.fc1.weight":             "; near: encoder.layers.0.fc1.weight, encoder.layers.0.fc2.weight",
+		"encoder.layers.{i:12-15}.fc1.weight":      "; near: encoder.layers.0.fc1.weight, encoder.layers.0.fc2.weight",
 		"encoder.conv3.weight":                     "; near: encoder.conv1.weight, encoder.conv2.weight",
 		"encoder.embed_position.*":                 "; near: encoder.embed_positions.weight",
 		"decoder.layers.{i}.encoder_attn.k_proj":   "",

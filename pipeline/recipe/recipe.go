@@ -1,7 +1,15 @@
 // Package recipe reads what people write for a build as protobuf text (schema/release.proto): recipes, which say which operands
-// a model becomes, and releases, which list the artifacts to make. A recipe is data; Expand applies it to a model:
+// a model becomes, kernel contracts, and releases, which list the artifacts to make. A recipe is data; Expand applies it to a model:
 //
-//	recipe.txtpb --Parse--> Recipe --Expand(model.Model)--> []Operand: name, segment, format, layout, padding, placements
+//	recipe.txtpb --Parse--> Recipe --Expand(model.Model)--> []Operand: name, segment, format, layout, planes, placements
+//
+// A rule goes through these steps, each in a file of its own:
+//
+//	choose     which parameters of the model it takes, and that all are taken
+//	place      how each, cut by slices and orders, lies on the axes of the operand
+//	assemble   its parts one behind the other, biases as one more row; fold: a LayerNorm into them
+//	planes     where elements, scales and zeros lie, proved by artifact/plane; tile: that the target can work on it
+//	cover      that the slices of each parameter are all of it
 //
 // The recipes that come with the families of models are in Builtins. Everything wrong is an *Error with file and line; both
 // kinds of files may come from anywhere.
@@ -12,6 +20,7 @@ import (
 	"slices"
 	"strings"
 
+	"npuw/artifact/target"
 	"npuw/schema/releasepb"
 )
 
@@ -22,11 +31,14 @@ type Recipe struct {
 	Family      string // the part of Name before the slash
 	PageBytes   uint64 // 4096, 16384 or 65536
 
+	// Target is what tiles are checked against, "npu1"; empty: none is stated.
+	Target string
+
 	doc   *document
 	rules []rule
 }
 
-// maxPatterns is the most patterns of a recipe, over all rules.
+// maxPatterns is the most patterns and parts of a recipe, over all rules.
 const maxPatterns = 4096
 
 var recipeName = regexp.MustCompile(`^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$`)
@@ -39,9 +51,17 @@ func Parse(file string, text []byte) (*Recipe, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Recipe{Name: m.Name, Description: m.Description, PageBytes: m.PageBytes, doc: doc}
+	r := &Recipe{Name: m.Name, Description: m.Description, PageBytes: m.PageBytes, Target: m.Target, doc: doc}
 	if err := r.checkHead(); err != nil {
 		return nil, err
+	}
+	var npu *target.Target
+	if r.Target != "" {
+		t, err := target.Lookup(r.Target)
+		if err != nil {
+			return nil, doc.fault(doc.root.where("target", 0), "%v", err)
+		}
+		npu = &t
 	}
 	blocks := doc.root.all("operand")
 	if len(blocks) != len(m.Operand) {
@@ -49,10 +69,10 @@ func Parse(file string, text []byte) (*Recipe, error) {
 	}
 	patterns := 0
 	for i, o := range m.Operand {
-		if patterns += len(o.Parameter); patterns > maxPatterns {
+		if patterns += len(o.Parameter) + len(o.Part); patterns > maxPatterns {
 			return nil, doc.fault(blocks[i].at, "more than %d patterns up to here", maxPatterns)
 		}
-		rule, err := parseRule(doc, blocks[i], o)
+		rule, err := parseRule(doc, blocks[i], o, npu)
 		if err != nil {
 			return nil, err
 		}

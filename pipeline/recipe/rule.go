@@ -8,23 +8,29 @@ import (
 
 	"npuw/artifact/element"
 	"npuw/artifact/layout"
+	"npuw/artifact/target"
 	"npuw/schema/releasepb"
 )
 
 // rule is one operand block of a recipe, checked as far as that can be done without a model.
 type rule struct {
 	block         *field
-	patterns      []pattern
+	patterns      []pattern // that choose the parameter of the first part
+	parts         []part
 	name          template // empty: the parameter's name
 	segment       template
-	format        element.Format
-	axes          string // empty: the parameter's axes
+	axes          string // empty: the axes of the first parameter
+	along         byte   // the axis that parts are joined along; 0: none
+	biasRow       byte   // the axis with one more index, for biases; 0: none
 	merges        []merge
 	notation      string
 	spec          layout.Spec
 	pads          []pad
+	encoding      encoding
 	padBits       uint64
+	rounding      element.Rounding
 	keepNonFinite bool
+	tile          *tile // checked against a target; nil: none
 }
 
 // merge makes axis of the operand from the axes of the parameter in of, outermost first.
@@ -34,21 +40,22 @@ type merge struct {
 	at   position
 }
 
-// pad rounds the size of an axis up to a multiple.
+// pad gives an axis a larger size: the next multiple, or `to` where that is not 0.
 type pad struct {
-	axis     byte
-	multiple uint64
-	at       position
+	axis         byte
+	multiple, to uint64
+	at           position
 }
 
 // maxMultiple is the largest multiple of a pad. Kernels ask for a few hundred.
 const maxMultiple = 1 << 20
 
-// parseRule checks a rule. Errors are of type *Error.
-func parseRule(doc *document, block *field, o *releasepb.Operand) (rule, error) {
+// parseRule checks a rule, for a target or nil. Errors are of type *Error.
+func parseRule(doc *document, block *field, o *releasepb.Operand, npu *target.Target) (rule, error) {
 	r := rule{block: block, axes: o.Axes, notation: o.Layout, keepNonFinite: o.KeepNonFinite}
 	steps := []func(*document, *releasepb.Operand) error{
-		r.parsePatterns, r.parseNames, r.parseFormat, r.parseAxes, r.parseMerges, r.parseLayout, r.parsePads,
+		r.parsePatterns, r.parseNames, r.parseParts, r.parseFormat, r.parseAxes, r.parseMerges, r.parseJoin, r.parseLayout, r.parsePads,
+		func(doc *document, o *releasepb.Operand) error { return r.parseTile(doc, o, npu) },
 	}
 	for _, step := range steps {
 		if err := step(doc, o); err != nil {
@@ -59,15 +66,25 @@ func parseRule(doc *document, block *field, o *releasepb.Operand) (rule, error) 
 }
 
 func (r *rule) parsePatterns(doc *document, o *releasepb.Operand) error {
-	if len(o.Parameter) == 0 {
+	parts := r.block.all("part")
+	if len(parts) != len(o.Part) {
+		return doc.fault(r.block.at, "%d parts were read but %d were found in the text", len(o.Part), len(parts))
+	}
+	texts, block := o.Parameter, r.block
+	if len(o.Part) > 0 {
+		if len(o.Parameter) > 0 {
+			return doc.fault(parts[0].at, "the operand has both parameter and part; write the parameter in a part of its own, or a rule for it")
+		}
+		texts, block = []string{o.Part[0].Parameter}, parts[0]
+		if texts[0] == "" {
+			return doc.fault(block.at, "the first part takes no parameter; write parameter: \"PATTERN\"")
+		}
+	}
+	if len(texts) == 0 {
 		return doc.fault(r.block.at, "the operand takes no parameter; write parameter: \"PATTERN\"")
 	}
-	places := r.block.all("parameter")
-	for i, text := range o.Parameter {
-		at := r.block.at
-		if i < len(places) {
-			at = places[i].at
-		}
+	for i, text := range texts {
+		at := block.where("parameter", i)
 		if wrong := checkName(text); wrong != "" {
 			return doc.fault(at, "the pattern %s", wrong)
 		}
@@ -120,18 +137,30 @@ func (r *rule) missingWord(t template) (string, *pattern) {
 	return "", nil
 }
 
-// formats are the element formats of operands, for messages.
-const formats = "F32, F16 or BF16"
-
 func (r *rule) parseFormat(doc *document, o *releasepb.Operand) error {
 	at := r.block.where("format", 0)
-	if r.format = formatOf(o.Format); r.format == 0 {
-		if o.Format == releasepb.ElementFormat_NONE {
-			return doc.fault(at, "the operand has no element format; write format: %s", formats)
-		}
-		return doc.fault(at, "element format %d is not known; write format: %s", int32(o.Format), formats)
+	format := formatOf(o.Format)
+	switch {
+	case o.Format == releasepb.ElementFormat_NONE:
+		return doc.fault(at, "the operand has no element format; write format: %s", formats)
+	case format == 0:
+		return doc.fault(at, "%v is no element format of an operand; write format: %s", o.Format, formats)
 	}
-	bits, err := encodePad(o.PadValue, r.format)
+	var err error
+	if r.encoding, err = parseEncoding(doc, r.block, format, o); err != nil {
+		return err
+	}
+	if r.keepNonFinite && !format.Plain() {
+		return doc.fault(r.block.where("keep_non_finite", 0), "%v has no infinities and no NaN to keep", format)
+	}
+	rounding, known := roundings[o.Rounding]
+	if r.rounding = rounding; !known {
+		return doc.fault(r.block.where("rounding", 0), "rounding %v is not known; write FLOOR or NEAREST", o.Rounding)
+	}
+	if len(r.block.all("rounding")) > 0 && format != element.BFP16 {
+		return doc.fault(r.block.where("rounding", 0), "rounding is for BFP16; %v rounds to nearest, ties to even", format)
+	}
+	bits, err := encodePad(o.PadValue, format)
 	if err != nil {
 		return doc.fault(r.block.where("pad_value", 0), "%v", err)
 	}
@@ -139,10 +168,21 @@ func (r *rule) parseFormat(doc *document, o *releasepb.Operand) error {
 	return nil
 }
 
-// encodePad returns the bits of a padding element.
+// roundings gives the rounding that a word of the text stands for.
+var roundings = map[releasepb.Rounding]element.Rounding{
+	releasepb.Rounding_FLOOR: element.Floor, releasepb.Rounding_NEAREST: element.NearestEven,
+}
+
+// encodePad returns the bits of a padding element. Those of codes and of bfp16 are 0.
 func encodePad(value float64, format element.Format) (uint64, error) {
 	if math.IsNaN(value) || math.IsInf(value, 0) {
 		return 0, fmt.Errorf("pad_value is %v; padding must be finite", value)
+	}
+	if !format.Plain() {
+		if value != 0 {
+			return 0, fmt.Errorf("pad_value is %v; padding of %v is zero bits", value, format)
+		}
+		return 0, nil
 	}
 	var buffer [8]byte
 	encoded, decoded := buffer[:format.Size()], []float64{0}
@@ -248,11 +288,15 @@ func (r *rule) parsePads(doc *document, o *releasepb.Operand) error {
 			return doc.fault(at, "pad is for axis %q, which the layout %q has not", p.Axis, o.Layout)
 		case strings.Contains(seen, p.Axis):
 			return doc.fault(at, "axis %s is padded twice", p.Axis)
-		case p.Multiple == 0 || p.Multiple > maxMultiple:
+		case p.Multiple != 0 && p.To != 0:
+			return doc.fault(at, "pad of axis %s to a multiple of %d and to %d; write one of them", p.Axis, p.Multiple, p.To)
+		case p.To > maxSize:
+			return doc.fault(at, "pad of axis %s to %d, at most %d are allowed", p.Axis, p.To, uint64(maxSize))
+		case p.To == 0 && (p.Multiple == 0 || p.Multiple > maxMultiple):
 			return doc.fault(at, "pad of axis %s to a multiple of %d; allowed are 1 to %d", p.Axis, p.Multiple, maxMultiple)
 		}
 		seen += p.Axis
-		r.pads = append(r.pads, pad{p.Axis[0], p.Multiple, at})
+		r.pads = append(r.pads, pad{p.Axis[0], p.Multiple, p.To, at})
 	}
 	return nil
 }

@@ -24,6 +24,16 @@ func (f *field) all(name string) []*field {
 	return found
 }
 
+// child returns the first field of a name, the field itself if there is none.
+func (f *field) child(name string) *field {
+	for i := range f.fields {
+		if f.fields[i].name == name {
+			return &f.fields[i]
+		}
+	}
+	return f
+}
+
 // where returns the place of the i-th field of a name, the field's own if there is none.
 func (f *field) where(name string, i int) position {
 	for k := range f.fields {

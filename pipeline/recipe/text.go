@@ -69,11 +69,50 @@ func syntaxError(file string, text []byte, m proto.Message, err error) *Error {
 			e.Message += near([]byte(parts[1]), names)
 		}
 	}
-	if strings.HasPrefix(e.Message, "invalid value for enum type") { // there is one
-		e.Message += "; write " + formats
+	if value, found := strings.CutPrefix(e.Message, "invalid value for enum type: "); found {
+		e.Message += "; write " + allowed(text, e.Line, value, m.ProtoReflect().Descriptor())
 	}
 	e.Message = printable(e.Message)
 	return e
+}
+
+// allowed lists the words that a field may have whose value, in a line of the text, is none of them.
+func allowed(text []byte, line int, value string, m protoreflect.MessageDescriptor) string {
+	lines := bytes.Split(text, []byte("\n"))
+	if line < 1 || line > len(lines) {
+		return formats
+	}
+	named := regexp.MustCompile(`(\w+)\s*:\s*` + regexp.QuoteMeta(value)).FindSubmatch(lines[line-1])
+	if named == nil {
+		return formats
+	}
+	e := enumOf(m, string(named[1]))
+	if e == nil || e.Name() == "ElementFormat" {
+		return formats
+	}
+	var words []string
+	for i := range e.Values().Len() {
+		if name := string(e.Values().Get(i).Name()); !strings.HasSuffix(name, "NONE") {
+			words = append(words, name)
+		}
+	}
+	return strings.Join(words, " or ")
+}
+
+// enumOf finds the enumeration of a field of a message or of those in it.
+func enumOf(m protoreflect.MessageDescriptor, name string) protoreflect.EnumDescriptor {
+	for i := range m.Fields().Len() {
+		f := m.Fields().Get(i)
+		if f.Enum() != nil && f.TextName() == name {
+			return f.Enum()
+		}
+		if f.Message() != nil {
+			if e := enumOf(f.Message(), name); e != nil {
+				return e
+			}
+		}
+	}
+	return nil
 }
 
 // fieldNames returns the names of the fields of a message and of those in it.

@@ -42,11 +42,18 @@ func (c *Catalogue) ReadAt(dst []byte, t *Tensor, offset int64) error {
 		copy(dst, d.Inline[offset:])
 		return nil
 	}
-	n, err := f.ReadAt(dst, d.Offset+offset)
-	if n == len(dst) {
-		return nil
+	for len(dst) > 0 {
+		at, n := d.Offset+offset, int64(len(dst))
+		if d.Run > 0 {
+			at = d.Offset + offset/d.Run*d.Apart + offset%d.Run
+			n = min(n, d.Run-offset%d.Run)
+		}
+		if got, err := f.ReadAt(dst[:n], at); int64(got) < n {
+			return readError(f, t, at+int64(got), err)
+		}
+		dst, offset = dst[n:], offset+n
 	}
-	return readError(f, t, d.Offset+offset+int64(n), err)
+	return nil
 }
 
 // readError tells a file that became shorter from one that cannot be read.

@@ -14,9 +14,33 @@ type Tensor struct {
 }
 
 // Data says where the bytes of a tensor are. Inline, when not nil, holds them: a file may store values in a form that has
-// to be decoded (protobuf varints). Otherwise they are Size bytes at Offset of Catalogue.Files[File].
+// to be decoded (protobuf varints). Otherwise they are Size bytes of Catalogue.Files[File], from Offset on: all of them one
+// after another or, where Run is not 0, in pieces of Run bytes that begin Apart bytes from one another. A tensor that is a
+// part of another one is read so.
+//
+//	Offset ─┬─ Run ─┬───────┬─ Run ─┬───────┬─ Run ─┐
+//	        └──── Apart ────┴──── Apart ────┘
 type Data struct {
 	File         int
 	Offset, Size int64
+	Run, Apart   int64
 	Inline       []byte
+}
+
+// Part gives the pieces of d's bytes that begin first, first+apart, first+2*apart... bytes into them, each of run bytes and all
+// of them whole: count pieces. d itself has no pieces.
+func (d Data) Part(first, run, apart, count int64) Data {
+	part := Data{File: d.File, Offset: d.Offset + first, Size: run * count}
+	if count > 1 && run != apart {
+		part.Run, part.Apart = run, apart
+	}
+	if d.Inline == nil {
+		return part
+	}
+	part.Offset, part.Run, part.Apart = d.Offset, 0, 0
+	part.Inline = make([]byte, 0, part.Size)
+	for i := range count {
+		part.Inline = append(part.Inline, d.Inline[first+i*apart:][:run]...)
+	}
+	return part
 }

@@ -232,3 +232,42 @@ func TestBytes(t *testing.T) {
 		}
 	}
 }
+
+// A part of a tensor is read as a tensor of its own, wherever a read begins and ends.
+func TestReadAtOfParts(t *testing.T) {
+	t.Parallel()
+	c, _ := catalogue(t, 64)
+	whole := source.Data{Offset: 4, Size: 24}
+	inline := whole
+	for i := range 24 {
+		inline.Inline = append(inline.Inline, byte(4+i))
+	}
+	for _, x := range []struct {
+		name                     string
+		first, run, apart, count int64
+		want                     []byte
+	}{
+		{"one piece", 6, 4, 9, 1, []byte{10, 11, 12, 13}},
+		{"pieces that follow each other", 2, 3, 3, 2, []byte{6, 7, 8, 9, 10, 11}},
+		{"every third pair", 2, 2, 6, 4, []byte{6, 7, 12, 13, 18, 19, 24, 25}},
+		{"the last bytes", 7, 1, 8, 3, []byte{11, 19, 27}},
+	} {
+		for kind, d := range map[string]source.Data{"in the file": whole, "inline": inline} {
+			tensor := &source.Tensor{Name: "part", Type: element.F16, Data: d.Part(x.first, x.run, x.apart, x.count)}
+			if tensor.Data.Size != int64(len(x.want)) {
+				t.Errorf("%s, %s: %d bytes, expected %d", x.name, kind, tensor.Data.Size, len(x.want))
+			}
+			for from := range len(x.want) + 1 {
+				for to := from; to <= len(x.want); to++ {
+					got := make([]byte, to-from)
+					if err := c.ReadAt(got, tensor, int64(from)); err != nil || !bytes.Equal(got, x.want[from:to]) {
+						t.Errorf("%s, %s: bytes %d to %d are %v, %v; expected %v", x.name, kind, from, to, got, err, x.want[from:to])
+					}
+				}
+			}
+			if err := c.ReadAt(make([]byte, 2), tensor, int64(len(x.want))-1); !errors.Is(err, source.ErrMisuse) {
+				t.Errorf("%s, %s: read past the end: %v", x.name, kind, err)
+			}
+		}
+	}
+}

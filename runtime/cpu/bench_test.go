@@ -3,6 +3,9 @@ package cpu
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"testing"
 
 	"npuw/artifact/element"
@@ -47,6 +50,21 @@ func BenchmarkGEMM(b *testing.B) {
 				benchmark(b, Options{Workers: workers}, c, 2*float64(x.m*x.k*x.n), "GFLOP/s")
 			})
 		}
+	}
+}
+
+// BenchmarkEncodings measures what decoding weights costs a product of a Whisper-base encoder: compare with bf16.
+func BenchmarkEncodings(b *testing.B) {
+	const m, k, n = 1500, 512, 2048
+	for _, name := range slices.Sorted(maps.Keys(forms)) {
+		if strings.HasPrefix(name, "records") { // of 8 columns
+			continue
+		}
+		b.Run(strings.ReplaceAll(name, " ", "_"), func(b *testing.B) {
+			c := contract(b, kernel.GEMM, shape("MKN", m, k, n), "a f32 M* K*", "b f32 K* N*", "c f32 M* N*")
+			replace(b, c, "b", forms[name])
+			benchmark(b, Options{Workers: 1}, c, 2*float64(m*k*n), "GFLOP/s")
+		})
 	}
 }
 

@@ -3,6 +3,7 @@
 //
 //	operand, in its layout -- panel by panel --> float32 scratch -- product --> float32 sums -- epilogue, rounding --> output
 //
+// What is read may be in any encoding that an artifact can state; what is written is f32, f16 or bf16.
 // A GEMM gives the same bits whatever the layouts, the number of workers and the processor, except for the payload of a NaN.
 // Padding of what a kernel reads is ignored; padding of what it writes is left alone.
 package cpu

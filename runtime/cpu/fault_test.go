@@ -23,8 +23,14 @@ func TestTruncatedFile(t *testing.T) {
 		{"a f32 M* K*", "b f32 K* N*", "c f32 M* N*"},
 		{"a f32 M* K*", "b bf16 N* K* K8 N8 K8 N4", "c f32 M* N*"},
 		{"a f32 M* K*", "b f16 N* K*", "c f32 M* N*"},
+		{"a f32 M* K*", "b f32 K* N*", "c f32 M* N*", "bfp16 along N"},
+		{"a f32 M* K*", "b f32 K* N*", "c f32 M* N*", "i4 with zeros"},
 	} {
-		f := newFixture(t, Options{Workers: 2}, contract(t, kernel.GEMM, shape("MKN", side, side, side), arguments...))
+		c := contract(t, kernel.GEMM, shape("MKN", side, side, side), arguments[:3]...)
+		if len(arguments) > 3 {
+			replace(t, c, "b", forms[arguments[3]])
+		}
+		f := newFixture(t, Options{Workers: 2}, c)
 		want := f.run("c")
 		good := f.args["b"]
 		pages := truncated(t, must(good.Buffer.Host()))

@@ -11,6 +11,8 @@ import (
 	"npuw/artifact/element"
 	"npuw/artifact/kernel"
 	"npuw/artifact/layout"
+	"npuw/artifact/plane"
+	"npuw/artifact/plane/planetest"
 	"npuw/runtime/device"
 )
 
@@ -142,6 +144,10 @@ func check(tb testing.TB, err error) {
 func fill(tb testing.TB, packed []byte, a kernel.Argument, seed uint64) []float32 {
 	tb.Helper()
 	random := rand.New(rand.NewPCG(seed, 7))
+	if s := a.Storage(); a.Encoding != plane.Plain || a.Format == element.BFP16 {
+		copy(packed, planetest.Random(&s, random))
+		return planetest.Decoded(&s, packed)
+	}
 	size := a.Format.Size()
 	values := make([]float32, logicalElements(a.Layout))
 	dense := make([]byte, len(values)*size)

@@ -11,6 +11,7 @@ import (
 	"npuw/artifact/element"
 	"npuw/artifact/kernel"
 	"npuw/artifact/layout"
+	"npuw/artifact/plane"
 	"npuw/runtime/device"
 )
 
@@ -121,10 +122,8 @@ func (r *resolver) buffer(name string, output bool) (*operand, error) {
 		return nil, err
 	}
 	a := r.contract.Arguments[i]
-	switch a.Format {
-	case element.F32, element.F16, element.BF16:
-	default:
-		return nil, fmt.Errorf("argument %q in %v; known are f32, f16 and bf16", name, a.Format)
+	if err := readable(&a, output); err != nil {
+		return nil, fmt.Errorf("argument %q %w", name, err)
 	}
 	if output != (a.Role == kernel.Output) {
 		return nil, fmt.Errorf("argument %q has role %d", name, a.Role)
@@ -136,13 +135,28 @@ func (r *resolver) buffer(name string, output bool) (*operand, error) {
 			r.arguments[i].padded = true
 		}
 	}
-	if values > maxValues || a.Bytes > math.MaxInt {
+	if values > maxValues || a.Bytes > math.MaxInt/2 { // places of 4-bit elements count half bytes
 		return nil, fmt.Errorf("argument %q with axes %s", name, a.Layout.Shape())
 	}
-	l := layout.Layout{Axes: slices.Clone(a.Layout.Axes), Digits: slices.Clone(a.Layout.Digits)}
-	o := &operand{argument: i, format: a.Format, layout: l, row: -1, scatter: layout.NewScatter(l, a.Format.Size())}
+	s := a.Storage()
+	o := newOperand(i, &s)
 	r.arguments[i].operand = o
 	return o, nil
+}
+
+// readable says why values of an argument cannot be read, or with output written.
+func readable(a *kernel.Argument, output bool) error {
+	single := a.Format == element.F32 || a.Format == element.F16 || a.Format == element.BF16
+	joined := a.Encoding == plane.Scaled || a.Format == element.BFP16
+	switch {
+	case !a.Encoding.Known():
+		return fmt.Errorf("in encoding %d; known are %d and %d", a.Encoding, plane.Plain, plane.Scaled)
+	case !a.Format.Known() || !joined && !single:
+		return fmt.Errorf("in %v; known are f32, f16, bf16 and bfp16, and codes with scales", a.Format)
+	case joined && output:
+		return fmt.Errorf("in %v, which this device reads but does not write; known for outputs are f32, f16 and bf16", a.Format)
+	}
+	return nil
 }
 
 // named is buffer for an argument with the given axes of the operation, rows before columns; the layout may have them in any order.

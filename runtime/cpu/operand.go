@@ -1,8 +1,11 @@
 package cpu
 
 import (
+	"slices"
+
 	"npuw/artifact/element"
 	"npuw/artifact/layout"
+	"npuw/artifact/plane"
 )
 
 const (
@@ -14,11 +17,25 @@ const (
 
 // operand is a buffer argument as a matrix or a vector of float32.
 type operand struct {
-	argument int // position in the contract's arguments
-	format   element.Format
-	layout   layout.Layout
-	scatter  *layout.Scatter
+	argument int             // position in the contract's arguments
+	format   element.Format  // of its values, or codes
+	layout   layout.Layout   // of these
+	scatter  *layout.Scatter // of elements that are values by themselves; nil: joined has them
+	joined   *joined
 	row, col int // axes of the layout; row is -1 for a vector
+}
+
+// newOperand makes the tables of a storage that has been proved.
+func newOperand(argument int, s *plane.Storage) *operand {
+	first := &s.Planes[0]
+	l := layout.Layout{Axes: slices.Clone(first.Layout.Axes), Digits: slices.Clone(first.Layout.Digits)}
+	o := &operand{argument: argument, format: first.Format, layout: l, row: -1}
+	if s.Encoding == plane.Plain && first.Format.Values() == 1 {
+		o.scatter = layout.NewScatter(l, first.Format.Size())
+	} else {
+		o.joined = newJoined(s)
+	}
+	return o
 }
 
 // position is an index into an operand, a value an axis.
@@ -40,6 +57,12 @@ func (o *operand) at(row, col int) position {
 
 // readAt is read from any position on.
 func (o *operand) readAt(s *scratch, data []byte, dst []float32, stride int, at position, rows, cols int) error {
+	if o.joined != nil {
+		return o.stages(at, rows, cols, func(at position, row, col, rows, cols int) error {
+			o.joined.read(s, data, dst[row*stride+col:], stride, at, o.row, o.col, rows, cols)
+			return nil
+		})
+	}
 	if o.format == element.F32 {
 		if err := o.scatter.Gather(element.Memory(dst), data, stride, at[:len(o.layout.Axes)], o.row, o.col, rows, cols); err != nil {
 			return err
@@ -111,12 +134,16 @@ func (o *operand) stages(at position, rows, cols int, do func(at position, row, 
 type scratch struct {
 	a, b, c, d []float32
 	stage      [stageElements * 2]byte // elements of less than 4 bytes, dense
+
+	// Of joined values: codes, or elements of bfp16; scales, zeros and minimums.
+	elements []byte
+	lines    [3]line
 }
 
 // grown gives n values of a scratch, which it makes longer if it must. They hold anything.
-func grown(values *[]float32, n int) []float32 {
+func grown[T any](values *[]T, n int) []T {
 	if cap(*values) < n {
-		*values = make([]float32, n)
+		*values = make([]T, n)
 	}
 	return (*values)[:n]
 }

@@ -9,8 +9,11 @@ import (
 	"slices"
 	"testing"
 
+	"npuw/artifact"
+	"npuw/artifact/artifacttest"
 	"npuw/artifact/element"
 	"npuw/artifact/kernel"
+	"npuw/artifact/plane/planetest"
 	"npuw/pipeline"
 	"npuw/pipeline/pack"
 	"npuw/runtime/cpu"
@@ -66,12 +69,27 @@ func TestEncoderOnComposite(t *testing.T) {
 	for _, test := range []struct {
 		recipe      string
 		activations element.Format
+		matrices    *planetest.Form // nil: as the recipe has them
 	}{
-		{"whisper-encoder/f32", element.F32},
-		{"whisper-encoder/npu1-tiled", element.BF16},
-		{"whisper-encoder/npu1-rowmajor", element.F32},
+		{"whisper-encoder/f32", element.F32, nil},
+		{"whisper-encoder/npu1-tiled", element.BF16, nil},
+		{"whisper-encoder/npu1-rowmajor", element.F32, nil},
+		{"whisper-encoder/npu1-tiled", element.F32, &planetest.Form{
+			Format: element.I8, Layout: "N* K* K8 N8", Scales: element.F32, Group: map[byte]uint64{'N': 1}, Align: 64,
+		}},
+		{"whisper-encoder/npu1-tiled", element.BF16, &planetest.Form{Format: element.BFP16, Layout: "N* K* N8 K8"}},
 	} {
 		path := packTiny(t, test.recipe)
+		if test.matrices != nil {
+			from := path
+			path = filepath.Join(pyreader.TempDir(t), "encoded.npuw")
+			artifacttest.Recode(t, from, path, func(o *artifact.Operand) *planetest.Form {
+				if a := o.Layout.Axes; len(a) != 2 || a[0].Name != 'K' {
+					return nil
+				}
+				return test.matrices
+			})
+		}
 		want := encode(t, newCPU(t, cpu.Options{}), path, test.activations, nil)
 		gemmOnly := func(inner *cpu.Device, mapping func() error) device.Part {
 			return device.Part{Device: &hooked{Device: inner, name: "npu", opening: only(kernel.GEMM), mapping: mapping}, Operations: []kernel.Operation{kernel.GEMM}}

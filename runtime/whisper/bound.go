@@ -7,6 +7,7 @@ import (
 	"npuw/artifact"
 	"npuw/artifact/kernel"
 	"npuw/artifact/layout"
+	"npuw/artifact/plane"
 	"npuw/runtime/device"
 )
 
@@ -93,8 +94,12 @@ func (b *builder) addBound(name string, c, stated *kernel.Contract, args []argum
 
 // alike reports whether an argument lies just as another wants it.
 func alike(want, a *kernel.Argument) bool {
-	return want.Kind == a.Kind && (a.Kind == kernel.ScalarArgument ||
-		want.Format == a.Format && want.Layout.Equal(a.Layout) && want.MemoryGroup == a.MemoryGroup)
+	if want.Kind != a.Kind || a.Kind == kernel.ScalarArgument {
+		return want.Kind == a.Kind
+	}
+	w, s := want.Storage(), a.Storage()
+	planes := want.Encoding == plane.Plain && a.Encoding == plane.Plain || w.Equal(&s)
+	return planes && want.Format == a.Format && want.Layout.Equal(a.Layout) && want.MemoryGroup == a.MemoryGroup
 }
 
 // binds reports whether the index binds an operand to argument want, one of its contracts'. artifact.Open has checked that it fits.
@@ -113,7 +118,7 @@ func (b *builder) adapt(name string, want *kernel.Argument, a argument) (argumen
 	case alike(want, &a.Argument):
 		return a, nil
 	case a.Role != kernel.Activation || want.Kind != kernel.BufferArgument:
-		return a, want.Fits(a.Format, a.Layout, a.Bytes, a.MemoryGroup)
+		return a, want.Fits(a.Storage(), a.MemoryGroup)
 	}
 	to, err := b.through(want, a)
 	if err != nil {
@@ -127,7 +132,7 @@ func (b *builder) through(want *kernel.Argument, a argument) (argument, error) {
 	if !slices.EqualFunc(want.Layout.Axes, a.Layout.Axes, func(x, y layout.Axis) bool { return x.Name == y.Name && x.Extent == y.Extent }) {
 		return a, fmt.Errorf("argument %q has shape %s; %s was expected", want.Name, want.Layout.Shape(), a.Layout.Shape())
 	}
-	key := fmt.Sprintf("bound %v %+v %d", want.Format, want.Layout, want.MemoryGroup)
+	key := fmt.Sprintf("bound %+v %d", want.Storage(), want.MemoryGroup)
 	t, ok := b.tensors[key]
 	if !ok {
 		var err error

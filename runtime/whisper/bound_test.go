@@ -9,6 +9,7 @@ import (
 	"npuw/artifact/element"
 	"npuw/artifact/kernel"
 	"npuw/artifact/layout"
+	"npuw/artifact/plane"
 	"npuw/runtime/cpu"
 	"npuw/runtime/device"
 )
@@ -27,12 +28,22 @@ func resolved(t testing.TB, name string, role kernel.ArgumentRole, f element.For
 	return kernel.Buffer(name, 0, role, f, l)
 }
 
+// unpadded is how an operand lies, without the value of padding, which arguments do not have.
+func unpadded(o *artifact.Operand) plane.Storage {
+	s := o.Storage()
+	s.Planes = slices.Clone(s.Planes)
+	for i := range s.Planes {
+		s.Planes[i].PadBits = 0
+	}
+	return s
+}
+
 // bindGEMM adds a contract for the operand called name, whose arguments are written in the given element format and layouts, with or
 // without bias, and binds the operand to it.
 func bindGEMM(t testing.TB, x *artifact.Index, rows uint64, name string, f element.Format, a, c string, bias bool) *artifact.Contract {
 	t.Helper()
 	i := slices.IndexFunc(x.Operands, func(o artifact.Operand) bool { return o.Name == name })
-	b := kernel.Buffer("b", 1, kernel.Weight, x.Operands[i].Format, x.Operands[i].Layout)
+	b := kernel.Stored("b", 1, kernel.Weight, unpadded(&x.Operands[i]))
 	k, n := b.Layout.Axes[0].Extent, b.Layout.Axes[1].Extent
 	contract := artifact.Contract{
 		Name: "bound to " + name, Operation: kernel.GEMM, Kernel: "MLIR_AIE", Xclbin: kernel.None, Instructions: kernel.None,
@@ -41,7 +52,7 @@ func bindGEMM(t testing.TB, x *artifact.Index, rows uint64, name string, f eleme
 	}
 	if bias {
 		j := slices.IndexFunc(x.Operands, func(o artifact.Operand) bool { return o.Name == strings.Replace(name, "weight", "bias", 1) })
-		contract.Arguments = append(contract.Arguments, kernel.Buffer("bias", 2, kernel.Weight, x.Operands[j].Format, x.Operands[j].Layout))
+		contract.Arguments = append(contract.Arguments, kernel.Stored("bias", 2, kernel.Weight, unpadded(&x.Operands[j])))
 	}
 	contract.Arguments = append(contract.Arguments, resolved(t, "c", kernel.Output, element.F32, c, axes("MN", rows, n)))
 	x.Bindings = append(x.Bindings, artifact.Binding{Operand: i, Contract: len(x.Contracts), Argument: 1})

@@ -9,6 +9,7 @@ import (
 	"npuw/artifact/element"
 	"npuw/artifact/kernel"
 	"npuw/artifact/layout"
+	"npuw/artifact/plane"
 	"npuw/runtime/device"
 )
 
@@ -22,6 +23,29 @@ type argument struct {
 	operand int // position in the index, or none
 }
 
+// store lays an argument otherwise: over the same bytes.
+func (a *argument) store(s plane.Storage) {
+	group := a.MemoryGroup
+	a.Argument = kernel.Stored(a.Name, a.Index, a.Role, s)
+	a.MemoryGroup = group
+}
+
+// on lays an argument over other axes of the same padded sizes.
+func (a *argument) on(axes []layout.Axis) {
+	s := a.Storage()
+	a.store(s.On(axes))
+}
+
+// renamed calls an argument's axes by the letters given.
+func (a argument) renamed(letters string) argument {
+	axes := slices.Clone(a.Layout.Axes)
+	for i := range axes {
+		axes[i].Name = letters[i]
+	}
+	a.on(axes)
+	return a
+}
+
 // values reads a buffer with two axes back from the device, row-major in the order of its axes.
 func (a *argument) values() ([]float32, error) {
 	buffer := a.value.Buffer
@@ -33,12 +57,15 @@ func (a *argument) values() ([]float32, error) {
 		return nil, err
 	}
 	rows, cols := a.Layout.Axes[0].Extent, a.Layout.Axes[1].Extent
+	values := make([]float32, rows*cols)
+	if a.Encoding != plane.Plain || !a.Format.Plain() {
+		return values, readValues(values, a.Storage(), host, []uint64{0, 0}, []uint64{rows, cols})
+	}
 	elem := a.Format.Size()
 	plain := make([]byte, rows*cols*uint64(elem))
 	if err := a.Layout.Unpack(plain, host, []int64{int64(cols), 1}, elem); err != nil {
 		return nil, err
 	}
-	values := make([]float32, rows*cols)
 	return values, element.ToFloat32(values, plain, a.Format)
 }
 
@@ -176,18 +203,11 @@ func (b *builder) elementwise(name string, op kernel.Operation, x, y tensor, mor
 
 // move is elementwise for arguments of other runs, whatever they call their two axes.
 func (b *builder) move(name string, op kernel.Operation, x, y argument, more ...argument) error {
-	x, y = renamed(x), renamed(y)
+	x, y = x.renamed("MN"), y.renamed("MN")
 	x.Name, x.Role = "x", kernel.Activation
 	y.Name, y.Role = "y", kernel.Output
 	args := append(append([]argument{x}, more...), y)
 	return b.add(name, op, kernel.NoEpilogue, x.Layout.Axes, args...)
-}
-
-// renamed calls an argument's two axes M and N.
-func renamed(a argument) argument {
-	a.Layout.Axes = slices.Clone(a.Layout.Axes)
-	a.Layout.Axes[0].Name, a.Layout.Axes[1].Name = 'M', 'N'
-	return a
 }
 
 // open opens the kernel of a contract, once.

@@ -23,10 +23,13 @@ func FuzzIndex(f *testing.F) {
 		packNetwork(f, n, foldAll(n, list), nil),
 		packNetwork(f, n, joinQKV(n, stack(n, list), false, "qkv", 1, 1), nil),
 		packNetwork(f, n, convRows(n, joinBiases(n, joinQKV(n, list, false, "qkv", 1, 1), "q", "v")), nil),
+		packNetwork(f, n, foldNorms(n, list), nil),
+		packNetwork(f, n, encoded(foldNorms(n, foldAll(n, list)), forms["u4 in records"]), nil),
+		packNetwork(f, n, encoded(foldNorms(n, joinBiases(n, joinQKV(n, list, false, "qkv", 1, 1), "v", "q")), forms["bfp16 along K"]), nil),
 	}
 	for which := range paths {
 		f.Add([]byte{byte(which)})
-		for kind := range 8 {
+		for kind := range kinds {
 			f.Add([]byte{byte(which), byte(kind), 3, 0, 1, 1, 0, 2})
 			f.Add([]byte{byte(which), byte(kind), 9, 1, 200, 128, 3, 7, 250, 250})
 		}
@@ -60,10 +63,13 @@ func FuzzIndex(f *testing.F) {
 	})
 }
 
+// kinds of changes that editIndex makes.
+const kinds = 11
+
 // editIndex makes one change that artifact.Open would let pass.
 func editIndex(x *artifact.Index, r *bytes.Reader) {
 	value := func() uint64 { v, _ := binary.ReadUvarint(r); return v }
-	kind := value() % 8
+	kind := value() % kinds
 	o := &x.Operands[value()%uint64(len(x.Operands))]
 	if kind == 0 {
 		x.Model.Attributes[value()%6].Integer = int64(value())
@@ -72,6 +78,17 @@ func editIndex(x *artifact.Index, r *bytes.Reader) {
 	if kind == 1 {
 		p := &x.Parameters[value()%uint64(len(x.Parameters))]
 		p.Axes = p.Axes[1:] + string(rune('A'+value()%26))
+		return
+	}
+	if kind == 8 {
+		x.Notes = append(x.Notes, artifact.Note{
+			Kind: artifact.Folded, Parameter: int(value() % uint64(len(x.Parameters))), Operand: int(value() % uint64(len(x.Operands))),
+		})
+		return
+	}
+	if kind == 9 && len(x.Notes) > 0 {
+		i := int(value() % uint64(len(x.Notes)))
+		x.Notes = slices.Delete(x.Notes, i, i+1)
 		return
 	}
 	if len(o.Placements) == 0 {
@@ -92,6 +109,9 @@ func editIndex(x *artifact.Index, r *bytes.Reader) {
 		p.Scale = math.Float64frombits(value())
 	case 6:
 		from.Begin, from.Size = value(), value()
+	case 10:
+		o.Placements = slices.Delete(slices.Clone(o.Placements), int(i), int(i)+1)
+		return
 	case 7:
 		p.Parameter = int(value() % uint64(len(x.Parameters)))
 	}

@@ -35,7 +35,7 @@ func (b *builder) build(ctx context.Context) (mel, output tensor, err error) {
 	if output, err = b.tensor("output", element.F32, s.Positions, s.DModel, s.DModel); err != nil {
 		return mel, output, err
 	}
-	return mel, output, b.layerNorm("encoder.layer_norm", x, output)
+	return mel, output, b.layerNorm("encoder.layer_norm", x, output, false)
 }
 
 // residual gives one of the two buffers that the residual stream has in turns.
@@ -77,7 +77,7 @@ func (b *builder) conv(name string, x, y tensor, stride uint64) error {
 	if err != nil {
 		return err
 	}
-	bias, err := b.vector("bias", y.cols, part{name: name + ".bias", n: y.cols, scale: 1})
+	bias, err := b.whole("bias", name+".bias", y.cols)
 	if err != nil {
 		return err
 	}
@@ -88,17 +88,21 @@ func (b *builder) conv(name string, x, y tensor, stride uint64) error {
 		x.argument("a", kernel.Activation, 'P', 'C'), w, bias, y.argument("c", kernel.Output, 'Q', 'N'))
 }
 
-// layerNorm adds y = LayerNorm(x).
-func (b *builder) layerNorm(name string, x, y tensor) error {
-	gamma, err := b.vector("gamma", x.cols, part{name: name + ".weight", n: x.cols, scale: 1})
+// layerNorm adds y = LayerNorm(x); without gamma and beta where these are folded into what reads y.
+func (b *builder) layerNorm(name string, x, y tensor, folded bool) error {
+	eps := scalar("eps", b.sizes.Eps)
+	if folded {
+		return b.elementwise(name, kernel.LayerNorm, x, y, eps)
+	}
+	gamma, err := b.whole("gamma", name+".weight", x.cols)
 	if err != nil {
 		return err
 	}
-	beta, err := b.vector("beta", x.cols, part{name: name + ".bias", n: x.cols, scale: 1})
+	beta, err := b.whole("beta", name+".bias", x.cols)
 	if err != nil {
 		return err
 	}
-	return b.elementwise(name, kernel.LayerNorm, x, y, gamma, beta, scalar("eps", b.sizes.Eps))
+	return b.elementwise(name, kernel.LayerNorm, x, y, gamma, beta, eps)
 }
 
 // input gives the tensor, d columns wide, that the GEMMs read as a: with columns of ones beyond where their operands hold biases.
@@ -159,11 +163,16 @@ func (b *builder) layer(name string, x tensor) (tensor, error) {
 	if err := b.elementwise(name+"self_attn.add", kernel.Add, x, y, branch.argument("z", kernel.Activation, 'M', 'N')); err != nil {
 		return x, err
 	}
-	fc1, err := b.only(s.DModel, member{name + "fc1", s.FFN, true})
+	norm, wide := name+"final_layer_norm", member{name: name + "fc1", n: s.FFN, bias: true}
+	folded, err := b.foldedInto(norm, wide)
 	if err != nil {
 		return x, err
 	}
-	fc2, err := b.only(s.FFN, member{name + "fc2", s.DModel, true})
+	fc1, err := b.only(s.DModel, norm, folded, wide)
+	if err != nil {
+		return x, err
+	}
+	fc2, err := b.only(s.FFN, "", false, member{name: name + "fc2", n: s.DModel, bias: true})
 	if err != nil {
 		return x, err
 	}
@@ -175,7 +184,7 @@ func (b *builder) layer(name string, x tensor) (tensor, error) {
 	if err != nil {
 		return x, err
 	}
-	if err := b.layerNorm(name+"final_layer_norm", y, to); err != nil {
+	if err := b.layerNorm(norm, y, to, folded); err != nil {
 		return x, err
 	}
 	if err := b.gemm(fc1, normed, hiddenTo, kernel.GELUEpilogue); err != nil {
@@ -202,7 +211,7 @@ func (b *builder) attend(name string, x tensor) (tensor, error) {
 	if err != nil {
 		return x, err
 	}
-	if err := b.layerNorm(name+"self_attn_layer_norm", x, to); err != nil {
+	if err := b.layerNorm(name+"self_attn_layer_norm", x, to, attention.folded); err != nil {
 		return x, err
 	}
 	projected := make(map[string]tensor, len(all))
@@ -224,7 +233,7 @@ func (b *builder) attend(name string, x tensor) (tensor, error) {
 	if err != nil {
 		return x, err
 	}
-	out, err := b.only(s.DModel, member{name + "self_attn.out_proj", s.DModel, true})
+	out, err := b.only(s.DModel, "", false, member{name: name + "self_attn.out_proj", n: s.DModel, bias: true})
 	if err != nil {
 		return x, err
 	}

@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// member is a linear layer of n outputs: parameters NAME.weight [N,K] and, with bias, NAME.bias [N].
+// member is a linear layer of n outputs: parameters NAME.weight [N,K] and, with bias, NAME.bias [N]; scaled: any scale will do.
 type member struct {
-	name string
-	n    uint64
-	bias bool
+	name         string
+	n            uint64
+	bias, scaled bool
 }
 
 // linear is one GEMM: an operand [K,N] that holds the weights of one or several members side by side along N.
@@ -26,34 +26,42 @@ type linear struct {
 // placed is a member in an operand: its outputs are the columns from col on, times scale.
 type placed struct {
 	member
+	at    place // of its weight
 	col   uint64
 	scale float64
 }
 
-// part is a parameter as a part of a vector.
+// part is a vector as a part of a longer one: where its n elements lie, and from which element on they are to stand.
 type part struct {
-	name  string
 	at, n uint64
-	scale float64 // that its operand must have
+	place place
 }
 
-// linears finds the GEMMs that compute the members, all of k inputs: one for each operand.
-func (l *locator) linears(k uint64, members ...member) ([]linear, error) {
+// linears finds the GEMMs that compute the members, all of k inputs: one for each operand. norm is the LayerNorm before them, empty where
+// there is none, and folded whether it is folded into them.
+func (l *locator) linears(k uint64, norm string, folded bool, members ...member) ([]linear, error) {
 	var list []linear
-	names := make([]string, 0, 2*len(members))
+	var names, norms []string
 	for _, m := range members {
 		names = append(names, m.name+".weight", m.name+".bias")
 	}
+	if folded {
+		norms = []string{norm + ".weight", norm + ".bias"}
+	}
 	for _, m := range members {
-		at, err := find(l, m.name+".weight", "NK", []uint64{m.n, k}, func(at place) (place, error) {
-			return at, l.checkMatrix(m.name+".weight", at)
+		weight := wanted{name: m.name + ".weight", axes: "NK", shape: []uint64{m.n, k}, folded: folded}
+		at, err := find(l, weight, func(at place) (place, error) {
+			if !m.scaled && !one(at.Scale) {
+				return at, l.misplaced(weight.name, at.operand, "scaled by %v; 1 was expected", at.Scale)
+			}
+			return at, firstError(l.checkMatrix(weight.name, at), l.checkFold(norm, weight.name, at))
 		})
 		if err != nil {
 			return nil, err
 		}
 		i := slices.IndexFunc(list, func(x linear) bool { return x.b.operand == at.operand })
 		if i < 0 {
-			if err := l.alone(at.operand, names...); err != nil {
+			if err := l.alone(at.operand, norms, names); err != nil {
 				return nil, err
 			}
 			x, err := l.newLinear(at)
@@ -62,11 +70,25 @@ func (l *locator) linears(k uint64, members ...member) ([]linear, error) {
 			}
 			i, list = len(list), append(list, x)
 		}
-		if err := l.addMember(&list[i], m, at); err != nil {
+		if err := l.addMember(&list[i], m, at, norm); err != nil {
+			return nil, err
+		}
+	}
+	for i := range list {
+		if err := l.addSums(&list[i], k, norm); err != nil {
 			return nil, err
 		}
 	}
 	return list, nil
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkMatrix checks that a weight [N,K] is a block of columns of an operand [K,N] or [N,K], from its first row on.
@@ -90,30 +112,54 @@ func (l *locator) newLinear(at place) (linear, error) {
 }
 
 // addMember adds what is at a place of x's operand to x, and finds its bias: in a row of the same operand, or elsewhere.
-func (l *locator) addMember(x *linear, m member, at place) error {
-	n, k := at.From[0].Axis, at.From[1].Axis
-	p := placed{m, at.To[n], at.Scale}
+func (l *locator) addMember(x *linear, m member, at place, norm string) error {
+	p := placed{m, at, at.To[at.From[0].Axis], at.Scale}
 	x.name = joinNames(x.name, m.name)
 	x.members = append(x.members, p)
 	if !m.bias {
 		return nil
 	}
-	name := m.name + ".bias"
-	i, ok := l.parameters[name]
-	if !ok || !slices.ContainsFunc(l.places[i], func(b place) bool { return b.operand == at.operand }) {
-		x.vector = append(x.vector, part{name, p.col, m.n, p.scale})
-		return nil
+	bias := vectorOf(m.name+".bias", m.n)
+	i, err := l.parameter(bias)
+	if err != nil {
+		return err
 	}
-	_, err := find(l, name, "N", []uint64{m.n}, func(b place) (place, error) {
-		if b.operand != at.operand || b.From[0].Axis != n || b.From[0].Step != 1 || b.To[n] != p.col || b.To[k] < at.From[1].Size || !sameScale(b.Scale, p.scale) {
-			return b, l.misplaced(name, b.operand, "it begins at %v, scaled by %v; a row under its weight, scaled by %v, was expected", b.To, b.Scale, p.scale)
+	bias.folded = at.folded && slices.ContainsFunc(l.places[i], func(b place) bool { return b.folded })
+	below := slices.ContainsFunc(l.places[i], func(b place) bool { return b.operand == at.operand })
+	b, err := find(l, bias, func(b place) (place, error) {
+		if below {
+			return b, l.addRow(x, p, b)
 		}
-		if !slices.Contains(x.ones, b.To[k]) {
-			x.ones = append(x.ones, b.To[k])
+		if !sameScale(b.Scale, p.scale) {
+			return b, l.misplaced(bias.name, b.operand, "scaled by %v; %v was expected", b.Scale, p.scale)
 		}
+		x.vector = append(x.vector, part{p.col, m.n, b})
 		return b, nil
 	})
+	if err == nil && at.folded && !(b.folded && l.folded(norm+".bias", b.operand)) {
+		err = l.halves(norm, norm+".weight", norm+".bias", b.operand)
+	}
 	return err
+}
+
+// addRow adds the row of K, under a member's weight, in which its bias lies.
+func (l *locator) addRow(x *linear, p placed, b place) error {
+	n, k := p.at.From[0].Axis, p.at.From[1].Axis
+	if b.operand != p.at.operand || b.From[0].Axis != n || b.From[0].Step != 1 || b.To[n] != p.col || b.To[k] < p.at.From[1].Size || !sameScale(b.Scale, p.scale) {
+		return l.misplaced(p.name+".bias", b.operand, "it begins at %v, scaled by %v; a row under its weight, scaled by %v, was expected", b.To, b.Scale, p.scale)
+	}
+	if !slices.Contains(x.ones, b.To[k]) {
+		x.ones = append(x.ones, b.To[k])
+	}
+	return nil
+}
+
+// factor is what the outputs of a member are multiplied by; 1 but for rounding where it must be that.
+func (p *placed) factor() float64 {
+	if !p.scaled {
+		return 1
+	}
+	return p.scale
 }
 
 // joinNames names members that are computed together: q_proj and k_proj of a layer are NAME.q_proj+k_proj.
@@ -127,15 +173,15 @@ func joinNames(all, next string) string {
 // sameScale reports whether two scales are equal but for rounding.
 func sameScale(a, b float64) bool { return one(a / b) }
 
-// only gives the one GEMM of a member that must have an operand to itself, unscaled.
-func (l *locator) only(k uint64, m member) (*linear, error) {
-	list, err := l.linears(k, m)
+// only gives the one GEMM of a member that must have an operand to itself.
+func (l *locator) only(k uint64, norm string, folded bool, m member) (*linear, error) {
+	list, err := l.linears(k, norm, folded, m)
 	if err != nil {
 		return nil, err
 	}
 	x := &list[0]
-	if p := x.members[0]; x.n != m.n || !one(p.scale) {
-		return nil, l.misplaced(m.name+".weight", x.b.operand, "it has %d columns, scaled by %v; %d, scaled by 1, were expected", x.n, p.scale, m.n)
+	if x.n != m.n {
+		return nil, l.misplaced(m.name+".weight", x.b.operand, "it has %d columns; %d were expected", x.n, m.n)
 	}
 	return x, nil
 }
@@ -143,6 +189,7 @@ func (l *locator) only(k uint64, m member) (*linear, error) {
 // attention is where the projections of self-attention lie.
 type attention struct {
 	linears []linear
+	folded  bool // the LayerNorm before them is folded into them
 	// scale is what q still has to be multiplied by: head_dim^-0.5, unless the weights have been.
 	scale float64
 }
@@ -151,22 +198,24 @@ type attention struct {
 func (l *locator) projections(layer string, s *Sizes) (attention, error) {
 	d := s.DModel
 	q, k, v := layer+"self_attn.q_proj", layer+"self_attn.k_proj", layer+"self_attn.v_proj"
-	list, err := l.linears(d, member{q, d, true}, member{k, d, false}, member{v, d, true})
+	members := []member{{q, d, true, true}, {k, d, false, true}, {v, d, true, false}}
+	norm := layer + "self_attn_layer_norm"
+	folded, err := l.foldedInto(norm, members...)
 	if err != nil {
 		return attention{}, err
 	}
-	a := attention{linears: list, scale: 1 / math.Sqrt(float64(s.headDim()))}
+	list, err := l.linears(d, norm, folded, members...)
+	if err != nil {
+		return attention{}, err
+	}
+	a := attention{linears: list, folded: folded, scale: 1 / math.Sqrt(float64(s.headDim()))}
 	for i := range list {
 		x := &list[i]
 		for _, p := range x.members {
-			switch {
-			case p.col%s.headDim() != 0 || p.col > x.n || p.n > x.n-p.col:
+			if p.col%s.headDim() != 0 || p.col > x.n || p.n > x.n-p.col {
 				return a, l.misplaced(p.name+".weight", x.b.operand, "it begins at column %d of %d; a multiple of the head size %d was expected", p.col, x.n, s.headDim())
-			case p.name != v:
-				a.scale /= p.scale
-			case !one(p.scale):
-				return a, l.misplaced(p.name+".weight", x.b.operand, "scaled by %v; 1 was expected", p.scale)
 			}
+			a.scale /= p.factor()
 		}
 	}
 	return a, nil

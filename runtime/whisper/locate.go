@@ -6,37 +6,40 @@ import (
 	"slices"
 
 	"npuw/artifact"
+	"npuw/artifact/element"
 	"npuw/artifact/kernel"
-	"npuw/artifact/layout"
 	"npuw/runtime/device"
 )
 
 // none stands for no operand.
 const none = -1
 
-// locator answers where parameters lie, from the placements of the index.
+// locator answers where parameters lie, from the placements and notes of the index.
 type locator struct {
 	model      *device.Model
 	parameters map[string]int
 	places     [][]place // by parameter
+	folds      folds
 }
 
 // place is a placement and the operand that it belongs to.
 type place struct {
 	*artifact.Placement
 	operand int
+	// folded: what lies there was computed from the parameter and others, as a note says.
+	folded bool
 }
 
 func newLocator(m *device.Model) *locator {
 	x := m.Index
-	l := &locator{model: m, parameters: make(map[string]int, len(x.Parameters)), places: make([][]place, len(x.Parameters))}
+	l := &locator{model: m, parameters: make(map[string]int, len(x.Parameters)), places: make([][]place, len(x.Parameters)), folds: newFolds(x.Notes)}
 	for i := range x.Parameters {
 		l.parameters[x.Parameters[i].Name] = i
 	}
 	for i := range x.Operands {
 		for j := range x.Operands[i].Placements {
 			p := &x.Operands[i].Placements[j]
-			l.places[p.Parameter] = append(l.places[p.Parameter], place{p, i})
+			l.places[p.Parameter] = append(l.places[p.Parameter], place{p, i, l.folds.has(p.Parameter, i)})
 		}
 	}
 	return l
@@ -49,21 +52,31 @@ func (l *locator) misplaced(parameter string, operand int, format string, args .
 	return fmt.Errorf("parameter %q in operand %q: %s", parameter, l.operand(operand).Name, fmt.Sprintf(format, args...))
 }
 
-// find gives the first result of use over the places of a parameter, which must have these axes and sizes. Where use refuses all,
-// the error is that of the first. A parameter may lie in several operands, for several kernels.
-func find[T any](l *locator, name, axes string, shape []uint64, use func(place) (T, error)) (T, error) {
+// wanted is a parameter that must have these axes and sizes.
+type wanted struct {
+	name, axes string
+	shape      []uint64
+	folded     bool // only where others are folded into it; else only where they are not
+	either     bool // wherever it lies
+}
+
+// vectorOf is a parameter with one axis.
+func vectorOf(name string, n uint64) wanted { return wanted{name: name, axes: "N", shape: []uint64{n}} }
+
+// find gives the first result of use over the places of a parameter. Where use refuses all, the error is that of the first. A parameter
+// may lie in several operands, for several kernels.
+func find[T any](l *locator, w wanted, use func(place) (T, error)) (T, error) {
 	var nothing T
-	i, ok := l.parameters[name]
-	if !ok {
-		return nothing, fmt.Errorf("parameter %q: %w in the artifact", name, artifact.ErrNotFound)
-	}
-	p := &l.model.Index.Parameters[i]
-	if p.Axes != axes || !slices.Equal(p.Shape, shape) {
-		return nothing, fmt.Errorf("parameter %q has axes %s and shape %v; %s and %v were expected from the model's attributes", name, p.Axes, p.Shape, axes, shape)
+	i, err := l.parameter(w)
+	if err != nil {
+		return nothing, err
 	}
 	var first error
 	for _, at := range l.places[i] {
-		err := l.whole(name, shape, at)
+		if at.folded != w.folded && !w.either {
+			continue
+		}
+		err := l.whole(w.name, w.shape, at)
 		if err == nil {
 			var found T
 			if found, err = use(at); err == nil {
@@ -75,9 +88,22 @@ func find[T any](l *locator, name, axes string, shape []uint64, use func(place) 
 		}
 	}
 	if first == nil {
-		first = fmt.Errorf("parameter %q: %w in any operand", name, artifact.ErrNotFound)
+		first = l.nowhere(i, w.folded)
 	}
 	return nothing, first
+}
+
+// parameter gives the position of a parameter, which must have the axes and sizes wanted.
+func (l *locator) parameter(w wanted) (int, error) {
+	i, ok := l.parameters[w.name]
+	if !ok {
+		return -1, fmt.Errorf("parameter %q: %w in the artifact", w.name, artifact.ErrNotFound)
+	}
+	p := &l.model.Index.Parameters[i]
+	if p.Axes != w.axes || !slices.Equal(p.Shape, w.shape) {
+		return -1, fmt.Errorf("parameter %q has axes %s and shape %v; %s and %v were expected from the model's attributes", w.name, p.Axes, p.Shape, w.axes, w.shape)
+	}
+	return i, nil
 }
 
 // whole checks that a place holds all of a parameter, in an operand whose values can be read.
@@ -105,13 +131,9 @@ func (l *locator) weight(i int, name, axes string) (argument, error) {
 	if len(o.Layout.Axes) != len(axes) {
 		return argument{}, fmt.Errorf("operand %q has %d axes; %d were expected", o.Name, len(o.Layout.Axes), len(axes))
 	}
-	order := layout.Layout{Axes: append([]layout.Axis(nil), o.Layout.Axes...), Digits: o.Layout.Digits}
-	for j := range order.Axes {
-		order.Axes[j].Name = axes[j]
-	}
-	a := kernel.Buffer(name, 0, kernel.Weight, o.Format, order)
+	a := argument{Argument: kernel.Stored(name, 0, kernel.Weight, o.Storage()), value: device.Value{Buffer: b}, operand: i}
 	a.MemoryGroup = l.model.Index.Segments[o.Segment].MemoryGroup
-	return argument{Argument: a, value: device.Value{Buffer: b}, operand: i}, nil
+	return a.renamed(axes), nil
 }
 
 // matrix gives operand i, whose axis k is K and whose other axis is N, as b.
@@ -143,61 +165,80 @@ func (l *locator) spread(name, letters string, at place) (string, error) {
 // positions gives the operand of embed_positions.weight, [P,N], as z[M,N] of an ADD.
 func (l *locator) positions(s *Sizes) (argument, error) {
 	const name = "encoder.embed_positions.weight"
-	return find(l, name, "PN", []uint64{s.Positions, s.DModel}, func(at place) (argument, error) {
+	return find(l, wanted{name: name, axes: "PN", shape: []uint64{s.Positions, s.DModel}}, func(at place) (argument, error) {
 		axes, err := l.spread(name, "MN", at)
 		if err != nil {
 			return argument{}, err
 		}
 		z, err := l.weight(at.operand, "z", axes)
-		z.Layout = transposed(z.Layout, axes == "NM")
+		if err == nil && axes == "NM" {
+			turned := z.Storage()
+			z.store(turned.Permuted([]int{1, 0}))
+		}
 		return z, err
 	})
 }
 
-// transposed names the second axis of a matrix first, if turn says so. Nothing moves.
-func transposed(m layout.Layout, turn bool) layout.Layout {
-	if !turn {
-		return m
-	}
-	m.Axes = []layout.Axis{m.Axes[1], m.Axes[0]}
-	m.Digits = slices.Clone(m.Digits)
-	for i := range m.Digits {
-		m.Digits[i].Axis = 1 - m.Digits[i].Axis
-	}
-	return m
-}
-
 // convWeight gives the operand of a convolution's weight [N,C,X] as b of a CONV: [N,C,X] in any order, or [K,N] with K = C*X, C
-// outermost. Rows of K beyond (a bias) are left out of b.
-func (l *locator) convWeight(name string, n, c uint64) (argument, error) {
-	return find(l, name, "NCX", []uint64{n, c, convWidth}, func(at place) (argument, error) {
-		o := l.operand(at.operand)
+// outermost. Rows of K beyond (a bias) are left out of b. Where rows are in another order, they are put in this one in a buffer of their
+// own, once.
+func (b *builder) convWeight(name string, n, c uint64) (argument, error) {
+	weight := wanted{name: name, axes: "NCX", shape: []uint64{n, c, convWidth}}
+	return find(b.locator, weight, func(at place) (argument, error) {
+		o := b.operand(at.operand)
 		if len(o.Layout.Axes) == 3 {
-			axes, err := l.spread(name, "NCX", at)
+			axes, err := b.spread(name, "NCX", at)
 			if err != nil {
 				return argument{}, err
 			}
-			return l.weight(at.operand, "b", axes)
+			return b.weight(at.operand, "b", axes)
 		}
 		fn, fc, fx := at.From[0], at.From[1], at.From[2]
-		if len(o.Layout.Axes) != 2 || fn.Axis == fc.Axis || fc.Axis != fx.Axis || at.To[0] != 0 || at.To[1] != 0 || fn.Step != 1 ||
-			fx.Step != 1 || fc.Step != convWidth || o.Layout.Axes[fn.Axis].Extent != n {
-			return argument{}, l.misplaced(name, at.operand, "it has shape %s; [N,C,X], or [K,N] with K = C*X and C outermost, was expected", o.Layout.Shape())
+		if len(o.Layout.Axes) != 2 || fn.Axis == fc.Axis || fc.Axis != fx.Axis || fn.Step != 1 {
+			return argument{}, b.misplaced(name, at.operand, "it has shape %s; [N,C,X], or [K,N] with K made of C and X, was expected", o.Layout.Shape())
 		}
 		if !one(at.Scale) {
-			return argument{}, l.misplaced(name, at.operand, "scaled by %v; 1 was expected", at.Scale)
+			return argument{}, b.misplaced(name, at.operand, "scaled by %v; 1 was expected", at.Scale)
 		}
-		b, err := l.matrix(at.operand, fc.Axis)
+		if at.To[0] != 0 || at.To[1] != 0 || fx.Step != 1 || fc.Step != convWidth || o.Layout.Axes[fn.Axis].Extent != n {
+			return b.convRows(at, n, c)
+		}
+		w, err := b.matrix(at.operand, fc.Axis)
 		if err == nil {
-			b.Layout.Axes[fc.Axis].Extent = c * convWidth
+			rows := slices.Clone(w.Layout.Axes)
+			rows[fc.Axis].Extent = c * convWidth
+			w.on(rows)
 		}
-		return b, err
+		return w, err
 	})
 }
 
+// convRows reads the weight of a convolution from rows of K in any order, as b [K,N] of a CONV.
+func (b *builder) convRows(at place, n, c uint64) (argument, error) {
+	w, host, err := b.room("b", size('K', c*convWidth), size('N', n))
+	if err != nil {
+		return w, err
+	}
+	line := make([]float32, n)
+	for i := range c {
+		for x := range uint64(convWidth) {
+			row := artifact.Placement{From: at.From[:1], To: slices.Clone(at.To)}
+			row.To[at.From[1].Axis] += i*at.From[1].Step + x*at.From[2].Step
+			if err := b.read(line, place{&row, at.operand, false}); err != nil {
+				return w, err
+			}
+			to := host[(i*convWidth+x)*n*4:][:n*4]
+			if err := element.Encode(to, line, element.F32); err != nil {
+				return w, err
+			}
+		}
+	}
+	return w, w.value.Buffer.ToDevice()
+}
+
 // alone checks that an operand holds, beside zeros, nothing but the named parameters, each once: what a kernel reads with a weight
-// must be accounted for.
-func (l *locator) alone(operand int, names ...string) error {
+// must be accounted for. So must what is folded into it: the named parameters, and those in norm.
+func (l *locator) alone(operand int, norm, names []string) error {
 	o := l.operand(operand)
 	seen := make(map[int]bool, len(names))
 	for i := range o.Placements {
@@ -211,6 +252,11 @@ func (l *locator) alone(operand int, names ...string) error {
 	for _, f := range o.Fills {
 		if f.Value != 0 {
 			return fmt.Errorf("operand %q, which holds %q: filled with %v at %v; only zeros were expected beside parameters", o.Name, names, f.Value, f.Begin)
+		}
+	}
+	for _, p := range l.folds.into[operand] {
+		if name := l.model.Index.Parameters[p].Name; !slices.Contains(names, name) && !slices.Contains(norm, name) {
+			return l.misplaced(name, operand, "it is folded into %q there, which the runtime cannot account for", names)
 		}
 	}
 	return nil

@@ -9,6 +9,8 @@ import (
 	"npuw/artifact"
 	"npuw/artifact/element"
 	"npuw/artifact/layout"
+	"npuw/artifact/plane"
+	"npuw/artifact/plane/planetest"
 	"npuw/schema/pyreader"
 )
 
@@ -20,6 +22,12 @@ type operand struct {
 	axes   []layout.Axis
 	places []placing
 	fills  []artifact.Fill
+
+	form   *planetest.Form // how it lies, instead of format and layout
+	values []float32       // what it holds, instead of what places and fills say; row-major
+
+	folded  []string              // parameters that a note names
+	derived map[string]*parameter // what is placed, instead of the parameters themselves
 }
 
 // placing places all of a parameter.
@@ -141,8 +149,11 @@ func packNetwork(t testing.TB, n *network, list []operand, edit func(*artifact.I
 	const page = 4096
 	at := uint64(0)
 	var data [][]byte
-	for _, o := range list {
+	for i, o := range list {
 		operand, packed := packOperand(t, n, &o, numbers)
+		for _, name := range o.folded {
+			x.Notes = append(x.Notes, artifact.Note{Kind: artifact.Folded, Parameter: numbers[name], Operand: i})
+		}
 		operand.Offset = (at + 255) / 256 * 256
 		at = operand.Offset + operand.Bytes
 		x.Operands = append(x.Operands, operand)
@@ -171,36 +182,61 @@ func packNetwork(t testing.TB, n *network, list []operand, edit func(*artifact.I
 
 func packOperand(t testing.TB, n *network, o *operand, numbers map[string]int) (artifact.Operand, []byte) {
 	t.Helper()
-	spec, err := layout.Parse(o.layout)
+	s := o.storage(t)
+	first := &s.Planes[0]
+	out := artifact.Operand{
+		Name: o.name, Encoding: s.Encoding, Format: first.Format, Layout: first.Layout, PadBits: first.PadBits, Bytes: s.Bytes, Fills: o.fills,
+	}
+	if s.Encoding != plane.Plain {
+		out.Planes = s.Planes
+	}
+	out.Statistics.Elements = out.Elements()
+	values := o.hold(n, &out, numbers)
+	packed, err := planetest.Encode(&s, values)
 	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := spec.Resolve(o.axes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	strides, total := make([]int64, len(l.Axes)), uint64(1)
-	for i := len(strides) - 1; i >= 0; i-- {
-		strides[i] = int64(total)
-		total *= l.Axes[i].Extent
-	}
-	values := make([]float32, total)
-	out := artifact.Operand{Name: o.name, Format: o.format, Layout: l, Bytes: l.Elements() * uint64(o.format.Size()), Fills: o.fills}
-	out.Statistics.Elements = total
-	for _, p := range o.places {
-		out.Placements = append(out.Placements, p.place(n.parameters[p.name], numbers[p.name], strides, values))
-	}
-	for _, f := range o.fills {
-		fill(values, strides, f.Begin, f.Size, float32(f.Value))
-	}
-	encoded, packed := make([]byte, total*uint64(o.format.Size())), make([]byte, out.Bytes)
-	if err := element.Encode(encoded, values, o.format); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Pack(packed, encoded, strides, o.format.Size(), nil); err != nil {
 		t.Fatal(err)
 	}
 	return out, packed
+}
+
+func (o *operand) storage(t testing.TB) plane.Storage {
+	t.Helper()
+	form := planetest.Form{Format: o.format, Layout: o.layout}
+	if o.form != nil {
+		form = *o.form
+	}
+	s, err := form.Storage(o.axes)
+	if err != nil {
+		t.Fatalf("operand %q, %+v: %v", o.name, form, err)
+	}
+	return s
+}
+
+// hold gives what an operand holds, row-major, and adds its placements to out.
+func (o *operand) hold(n *network, out *artifact.Operand, numbers map[string]int) []float32 {
+	strides, total := make([]int64, len(o.axes)), uint64(1)
+	for i := len(strides) - 1; i >= 0; i-- {
+		strides[i] = int64(total)
+		total *= o.axes[i].Extent
+	}
+	values := make([]float32, total)
+	for _, f := range o.fills {
+		fill(values, strides, f.Begin, f.Size, float32(f.Value))
+	}
+	for _, p := range o.places {
+		q := o.derived[p.name]
+		if q == nil {
+			q = n.parameters[p.name]
+		}
+		placement := p.place(q, numbers[p.name], strides, values)
+		if _, known := numbers[p.name]; known { // what a folded LayerNorm adds may be no parameter
+			out.Placements = append(out.Placements, placement)
+		}
+	}
+	if o.values != nil {
+		return o.values
+	}
+	return values
 }
 
 // fill writes a value into a box of the values of an operand.

@@ -2,8 +2,8 @@ package whisper
 
 import "fmt"
 
-// checkParameters checks that every parameter of an encoder of these sizes is there and lies in some operand: before anything is
-// allocated for sizes that only attributes have stated.
+// checkParameters checks that every parameter of an encoder of these sizes is there and lies in some operand, or those of a LayerNorm
+// are folded into one: before anything is allocated for sizes that only attributes have stated.
 func (l *locator) checkParameters(s *Sizes) error {
 	c := parameterChecker{locator: l}
 	d := s.DModel
@@ -36,7 +36,19 @@ type parameterChecker struct {
 
 func (c *parameterChecker) check(name, axes string, shape ...uint64) {
 	if c.err == nil {
-		_, c.err = find(c.locator, "encoder."+name, axes, shape, func(at place) (place, error) { return at, nil })
+		w := wanted{name: "encoder." + name, axes: axes, shape: shape, either: true}
+		_, c.err = find(c.locator, w, func(at place) (place, error) { return at, nil })
+	}
+}
+
+// vector is check for one that may be folded into others.
+func (c *parameterChecker) vector(name string, n uint64) {
+	if c.err != nil {
+		return
+	}
+	var i int
+	if i, c.err = c.parameter(vectorOf("encoder."+name, n)); c.err == nil && c.folds.of[i] == nil {
+		c.check(name, "N", n)
 	}
 }
 
@@ -51,6 +63,6 @@ func (c *parameterChecker) conv(name string, n, channels uint64) {
 }
 
 func (c *parameterChecker) norm(name string, n uint64) {
-	c.check(name+".weight", "N", n)
-	c.check(name+".bias", "N", n)
+	c.vector(name+".weight", n)
+	c.vector(name+".bias", n)
 }

@@ -111,6 +111,22 @@ func convRows(n *network, list []operand) []operand {
 	return list
 }
 
+// tapsOutermost stores the convolutions as [K,N] with K = X*C, X outermost, under a row and beside a column of zeros.
+func tapsOutermost(n *network, list []operand) []operand {
+	for _, name := range []string{"encoder.conv1.weight", "encoder.conv2.weight"} {
+		c := n.parameters[name].shape[1]
+		list = change(list, name, func(o *operand) {
+			o.places = []placing{{name, 1, []uint64{1, 1}, []int{1, 0, 0}, []uint64{1, 1, c}}}
+			o.fills = []artifact.Fill{
+				{Begin: []uint64{0, 0}, Size: []uint64{1, o.axes[1].Extent + 1}}, {Begin: []uint64{1, 0}, Size: []uint64{o.axes[0].Extent, 1}},
+			}
+			o.axes[0].Extent++
+			o.axes[1].Extent++
+		})
+	}
+	return list
+}
+
 // zeroRows adds rows of zeros under the weights of fc1 and fc2.
 func zeroRows(n *network, list []operand) []operand {
 	for _, name := range []string{"fc1.weight", "fc2.weight"} {
@@ -139,6 +155,7 @@ func TestAnyRecipe(t *testing.T) {
 			{"weights [N,K], row-major", everyLinear(plain(n, element.F32), "N* K*"), true},
 			{"weights [N,K], tiled", everyLinear(plain(n, element.F32), "K* N* N8 K16"), true},
 			{"convolutions [X,N,C]", convCube(n, plain(n, element.F32)), true},
+			{"convolutions [K,N], X outermost", tapsOutermost(n, plain(n, element.F32)), true},
 			{"convolutions with their biases", convRows(n, plain(n, element.F32)), true},
 			{"positions [N,P]", change(plain(n, element.F32), "positions.weight", func(o *operand) { *o = o.transposed("P* N*") }), true},
 			{"vectors stacked", stack(n, plain(n, element.F32)), true},

@@ -4,8 +4,8 @@
 //	index -- placements --> operands --> steps: a kernel and its arguments each -- Run --> activations
 //
 // Any recipe will do: q, k and v side by side in one operand or apart, a bias in a vector or as one more row of K under its weight,
-// q scaled beforehand or not, either order of axes, any layout and padding. What the index places in a way that the encoder does
-// not know is an error of New that names parameter and operand.
+// q scaled beforehand or not, a LayerNorm folded into what reads it or not, either order of axes, any layout, padding and encoding.
+// What the index places in a way that the encoder does not know is an error of New that names parameter and operand.
 package whisper
 
 import (

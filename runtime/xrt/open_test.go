@@ -38,7 +38,6 @@ func TestOpenRefuses(t *testing.T) {
 		"no instructions": {func(x *artifact.Index) { x.Contracts[0].Instructions = kernel.None }, "0 words of instructions"},
 		"no word count":   {func(x *artifact.Index) { x.Contracts[0].Arguments[0].Bytes = 0 }, "an argument with the role of instructions must say how many"},
 		"half a word":     {func(x *artifact.Index) { x.Contracts[0].Arguments[0].Bytes = 6 }, "in words of 4"},
-		"too many words":  {func(x *artifact.Index) { x.Contracts[0].Arguments[0].Bytes = 1 << 20 }, "1048576 bytes of instructions"},
 		"memory group":    {func(x *artifact.Index) { x.Contracts[0].Arguments[1].MemoryGroup = 7 }, "bound to memory group 7"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -11,27 +11,48 @@ import (
 type ElementFormat byte
 
 const (
-	ElementFormatNone ElementFormat = 0
-	ElementFormatF32  ElementFormat = 1
-	ElementFormatF16  ElementFormat = 2
-	ElementFormatBF16 ElementFormat = 3
-	ElementFormatF64  ElementFormat = 4
+	ElementFormatNone  ElementFormat = 0
+	ElementFormatF32   ElementFormat = 1
+	ElementFormatF16   ElementFormat = 2
+	ElementFormatBF16  ElementFormat = 3
+	ElementFormatF64   ElementFormat = 4
+	ElementFormatI8    ElementFormat = 5
+	ElementFormatU8    ElementFormat = 6
+	ElementFormatI4    ElementFormat = 7
+	ElementFormatU4    ElementFormat = 8
+	ElementFormatNF4   ElementFormat = 9
+	ElementFormatBFP16 ElementFormat = 10
+	ElementFormatE8M0  ElementFormat = 11
 )
 
 var EnumNamesElementFormat = map[ElementFormat]string{
-	ElementFormatNone: "None",
-	ElementFormatF32:  "F32",
-	ElementFormatF16:  "F16",
-	ElementFormatBF16: "BF16",
-	ElementFormatF64:  "F64",
+	ElementFormatNone:  "None",
+	ElementFormatF32:   "F32",
+	ElementFormatF16:   "F16",
+	ElementFormatBF16:  "BF16",
+	ElementFormatF64:   "F64",
+	ElementFormatI8:    "I8",
+	ElementFormatU8:    "U8",
+	ElementFormatI4:    "I4",
+	ElementFormatU4:    "U4",
+	ElementFormatNF4:   "NF4",
+	ElementFormatBFP16: "BFP16",
+	ElementFormatE8M0:  "E8M0",
 }
 
 var EnumValuesElementFormat = map[string]ElementFormat{
-	"None": ElementFormatNone,
-	"F32":  ElementFormatF32,
-	"F16":  ElementFormatF16,
-	"BF16": ElementFormatBF16,
-	"F64":  ElementFormatF64,
+	"None":  ElementFormatNone,
+	"F32":   ElementFormatF32,
+	"F16":   ElementFormatF16,
+	"BF16":  ElementFormatBF16,
+	"F64":   ElementFormatF64,
+	"I8":    ElementFormatI8,
+	"U8":    ElementFormatU8,
+	"I4":    ElementFormatI4,
+	"U4":    ElementFormatU4,
+	"NF4":   ElementFormatNF4,
+	"BFP16": ElementFormatBFP16,
+	"E8M0":  ElementFormatE8M0,
 }
 
 func (v ElementFormat) String() string {
@@ -68,15 +89,18 @@ func (v SegmentKind) String() string {
 type Encoding byte
 
 const (
-	EncodingPlain Encoding = 0
+	EncodingPlain  Encoding = 0
+	EncodingScaled Encoding = 1
 )
 
 var EnumNamesEncoding = map[Encoding]string{
-	EncodingPlain: "Plain",
+	EncodingPlain:  "Plain",
+	EncodingScaled: "Scaled",
 }
 
 var EnumValuesEncoding = map[string]Encoding{
-	"Plain": EncodingPlain,
+	"Plain":  EncodingPlain,
+	"Scaled": EncodingScaled,
 }
 
 func (v Encoding) String() string {
@@ -89,15 +113,24 @@ func (v Encoding) String() string {
 type PlaneRole byte
 
 const (
-	PlaneRoleValues PlaneRole = 0
+	PlaneRoleValues   PlaneRole = 0
+	PlaneRoleScales   PlaneRole = 1
+	PlaneRoleZeros    PlaneRole = 2
+	PlaneRoleMinimums PlaneRole = 3
 )
 
 var EnumNamesPlaneRole = map[PlaneRole]string{
-	PlaneRoleValues: "Values",
+	PlaneRoleValues:   "Values",
+	PlaneRoleScales:   "Scales",
+	PlaneRoleZeros:    "Zeros",
+	PlaneRoleMinimums: "Minimums",
 }
 
 var EnumValuesPlaneRole = map[string]PlaneRole{
-	"Values": PlaneRoleValues,
+	"Values":   PlaneRoleValues,
+	"Scales":   PlaneRoleScales,
+	"Zeros":    PlaneRoleZeros,
+	"Minimums": PlaneRoleMinimums,
 }
 
 func (v PlaneRole) String() string {
@@ -161,15 +194,18 @@ func (v AttributeKind) String() string {
 type NoteKind byte
 
 const (
-	NoteKindNone NoteKind = 0
+	NoteKindNone   NoteKind = 0
+	NoteKindFolded NoteKind = 1
 )
 
 var EnumNamesNoteKind = map[NoteKind]string{
-	NoteKindNone: "None",
+	NoteKindNone:   "None",
+	NoteKindFolded: "Folded",
 }
 
 var EnumValuesNoteKind = map[string]NoteKind{
-	"None": NoteKindNone,
+	"None":   NoteKindNone,
+	"Folded": NoteKindFolded,
 }
 
 func (v NoteKind) String() string {

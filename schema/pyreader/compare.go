@@ -125,7 +125,21 @@ type operand struct {
 	Format    string // empty if not supported, as the layout is
 	Layout    string
 	Axes      []axis
+	Planes    []plane
 	Error     encodingError
+}
+
+type plane struct {
+	Role           string
+	Format         string
+	HighFirst      bool `json:"high_half_first"`
+	Offset         uint64
+	Bytes          uint64
+	Pad            uint64 `json:"pad_bits"`
+	RecordElements uint64 `json:"record_elements"`
+	RecordBytes    uint64 `json:"record_bytes"`
+	Block          []uint64
+	Layout         string
 }
 
 type axis struct {
@@ -167,8 +181,12 @@ func fromGo(listing any) (facts, error) {
 		err = json.Unmarshal(b, &f)
 	}
 	for i := range f.Operands {
-		if o := &f.Operands[i]; !o.Supported {
+		o := &f.Operands[i]
+		if !o.Supported {
 			o.Format, o.Layout = "", ""
+		}
+		if o.Planes == nil { // Go leaves out what is empty
+			o.Planes = []plane{}
 		}
 	}
 	return f, err

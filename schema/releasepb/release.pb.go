@@ -32,21 +32,49 @@ const (
 	ElementFormat_F32  ElementFormat = 1
 	ElementFormat_F16  ElementFormat = 2
 	ElementFormat_BF16 ElementFormat = 3
+	// Codes: numbers of 8 or 4 bits, which `scales` makes values of.
+	ElementFormat_I8  ElementFormat = 5
+	ElementFormat_U8  ElementFormat = 6
+	ElementFormat_I4  ElementFormat = 7
+	ElementFormat_U4  ElementFormat = 8
+	ElementFormat_NF4 ElementFormat = 9
+	// Eight values under one exponent (bfp16ebs8); the innermost digit of the layout is a multiple of 8 neighbours.
+	ElementFormat_BFP16 ElementFormat = 10
+	// Powers of two, for scales.
+	ElementFormat_E8M0 ElementFormat = 11
+	// Sums of products of integers: the result of a tile, never an operand.
+	ElementFormat_I32 ElementFormat = 100
 )
 
 // Enum value maps for ElementFormat.
 var (
 	ElementFormat_name = map[int32]string{
-		0: "NONE",
-		1: "F32",
-		2: "F16",
-		3: "BF16",
+		0:   "NONE",
+		1:   "F32",
+		2:   "F16",
+		3:   "BF16",
+		5:   "I8",
+		6:   "U8",
+		7:   "I4",
+		8:   "U4",
+		9:   "NF4",
+		10:  "BFP16",
+		11:  "E8M0",
+		100: "I32",
 	}
 	ElementFormat_value = map[string]int32{
-		"NONE": 0,
-		"F32":  1,
-		"F16":  2,
-		"BF16": 3,
+		"NONE":  0,
+		"F32":   1,
+		"F16":   2,
+		"BF16":  3,
+		"I8":    5,
+		"U8":    6,
+		"I4":    7,
+		"U4":    8,
+		"NF4":   9,
+		"BFP16": 10,
+		"E8M0":  11,
+		"I32":   100,
 	}
 )
 
@@ -75,6 +103,54 @@ func (x ElementFormat) Number() protoreflect.EnumNumber {
 // Deprecated: Use ElementFormat.Descriptor instead.
 func (ElementFormat) EnumDescriptor() ([]byte, []int) {
 	return file_npuw_schema_release_proto_rawDescGZIP(), []int{0}
+}
+
+type Rounding int32
+
+const (
+	// Towards minus infinity, as the hardware does.
+	Rounding_FLOOR Rounding = 0
+	// To nearest, ties to even: closer than the hardware's own conversion.
+	Rounding_NEAREST Rounding = 1
+)
+
+// Enum value maps for Rounding.
+var (
+	Rounding_name = map[int32]string{
+		0: "FLOOR",
+		1: "NEAREST",
+	}
+	Rounding_value = map[string]int32{
+		"FLOOR":   0,
+		"NEAREST": 1,
+	}
+)
+
+func (x Rounding) Enum() *Rounding {
+	p := new(Rounding)
+	*p = x
+	return p
+}
+
+func (x Rounding) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Rounding) Descriptor() protoreflect.EnumDescriptor {
+	return file_npuw_schema_release_proto_enumTypes[1].Descriptor()
+}
+
+func (Rounding) Type() protoreflect.EnumType {
+	return &file_npuw_schema_release_proto_enumTypes[1]
+}
+
+func (x Rounding) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Rounding.Descriptor instead.
+func (Rounding) EnumDescriptor() ([]byte, []int) {
+	return file_npuw_schema_release_proto_rawDescGZIP(), []int{1}
 }
 
 // ArgumentRole says what a kernel does with an argument.
@@ -121,11 +197,11 @@ func (x ArgumentRole) String() string {
 }
 
 func (ArgumentRole) Descriptor() protoreflect.EnumDescriptor {
-	return file_npuw_schema_release_proto_enumTypes[1].Descriptor()
+	return file_npuw_schema_release_proto_enumTypes[2].Descriptor()
 }
 
 func (ArgumentRole) Type() protoreflect.EnumType {
-	return &file_npuw_schema_release_proto_enumTypes[1]
+	return &file_npuw_schema_release_proto_enumTypes[2]
 }
 
 func (x ArgumentRole) Number() protoreflect.EnumNumber {
@@ -134,7 +210,7 @@ func (x ArgumentRole) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ArgumentRole.Descriptor instead.
 func (ArgumentRole) EnumDescriptor() ([]byte, []int) {
-	return file_npuw_schema_release_proto_rawDescGZIP(), []int{1}
+	return file_npuw_schema_release_proto_rawDescGZIP(), []int{2}
 }
 
 // Recipe says which operands a model of a family becomes.
@@ -146,8 +222,11 @@ type Recipe struct {
 	Description string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
 	// The page size of the artifact in bytes: 4096, 16384 or 65536. Left out: 4096.
 	PageBytes uint64 `protobuf:"varint,3,opt,name=page_bytes,json=pageBytes,proto3" json:"page_bytes,omitempty"`
-	// Rules. Every parameter of the model must be matched by exactly one pattern of one of them, and every pattern must match.
-	Operand       []*Operand `protobuf:"bytes,4,rep,name=operand,proto3" json:"operand,omitempty"`
+	// Rules. Every parameter of the model must be taken by a rule, all of it, and every pattern must match. What is taken twice must be
+	// so on purpose: in slices that are equal, or as what is folded into others.
+	Operand []*Operand `protobuf:"bytes,4,rep,name=operand,proto3" json:"operand,omitempty"`
+	// The target that the operands are for, "npu1" or "npu2": tiles and micro tiles are checked against it. Left out: nothing is checked.
+	Target        string `protobuf:"bytes,5,opt,name=target,proto3" json:"target,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -210,11 +289,20 @@ func (x *Recipe) GetOperand() []*Operand {
 	return nil
 }
 
-// Operand is a rule: each parameter that one of its patterns matches becomes an operand of its own.
+func (x *Recipe) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+// Operand is a rule: each parameter that one of its patterns matches becomes an operand of its own; or, with parts, several
+// parameters become one.
 type Operand struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Patterns over canonical parameter names. `*` stands for one or more characters other than a dot; `{i}` stands for one or
-	// more decimal digits and gives them a name, a lower-case word, by which `name` and `segment` repeat them.
+	// more decimal digits and gives them a name, a lower-case word, by which `name` and `segment` repeat them; `{i:0-3}` stands for
+	// numbers from 0 to 3.
 	Parameter []string `protobuf:"bytes,1,rep,name=parameter,proto3" json:"parameter,omitempty"`
 	// The operand's name; the parameter's own when left out. `{i}` is what the pattern matched.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
@@ -231,8 +319,30 @@ type Operand struct {
 	Pad []*Pad `protobuf:"bytes,8,rep,name=pad,proto3" json:"pad,omitempty"`
 	// What padding elements hold, before encoding: a finite number.
 	PadValue float64 `protobuf:"fixed64,9,opt,name=pad_value,json=padValue,proto3" json:"pad_value,omitempty"`
-	// Takes infinities and NaN in the source, which are an error otherwise.
+	// Takes infinities and NaN in the source, which are an error otherwise. For F32, F16 and BF16.
 	KeepNonFinite bool `protobuf:"varint,10,opt,name=keep_non_finite,json=keepNonFinite,proto3" json:"keep_non_finite,omitempty"`
+	// Instead of `parameter`: the parts that the operand is made of, one behind the other along the axis `along`. Of parameters that
+	// have no such axis, each stands at one index of it.
+	Part  []*Part `protobuf:"bytes,11,rep,name=part,proto3" json:"part,omitempty"`
+	Along string  `protobuf:"bytes,12,opt,name=along,proto3" json:"along,omitempty"`
+	// One more index of this axis, behind all others, holds the biases of the parts; zeros where a part has none.
+	BiasRow string `protobuf:"bytes,13,opt,name=bias_row,json=biasRow,proto3" json:"bias_row,omitempty"`
+	// What is done to each parameter that `parameter` matches, as in a part. Repeated along `along`.
+	Scale  string   `protobuf:"bytes,14,opt,name=scale,proto3" json:"scale,omitempty"`
+	Slice  []*Slice `protobuf:"bytes,15,rep,name=slice,proto3" json:"slice,omitempty"`
+	Order  []*Order `protobuf:"bytes,16,rep,name=order,proto3" json:"order,omitempty"`
+	Repeat uint32   `protobuf:"varint,17,opt,name=repeat,proto3" json:"repeat,omitempty"`
+	Fold   *Fold    `protobuf:"bytes,18,opt,name=fold,proto3" json:"fold,omitempty"`
+	// How codes become values; for I8, U8, I4, U4 and NF4.
+	Scales *Scales `protobuf:"bytes,19,opt,name=scales,proto3" json:"scales,omitempty"`
+	// Interleaves codes and scales in records.
+	Record *Record `protobuf:"bytes,20,opt,name=record,proto3" json:"record,omitempty"`
+	// Of two 4-bit codes in a byte, the first is in the high half.
+	HighHalfFirst bool `protobuf:"varint,21,opt,name=high_half_first,json=highHalfFirst,proto3" json:"high_half_first,omitempty"`
+	// How mantissas of BFP16 are rounded; as the hardware does when left out: towards minus infinity.
+	Rounding Rounding `protobuf:"varint,22,opt,name=rounding,proto3,enum=npuw.release.Rounding" json:"rounding,omitempty"`
+	// The tile of A x B that a core works on at a time, checked against the recipe's target.
+	Tile          *Tile `protobuf:"bytes,23,opt,name=tile,proto3" json:"tile,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -337,6 +447,704 @@ func (x *Operand) GetKeepNonFinite() bool {
 	return false
 }
 
+func (x *Operand) GetPart() []*Part {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+func (x *Operand) GetAlong() string {
+	if x != nil {
+		return x.Along
+	}
+	return ""
+}
+
+func (x *Operand) GetBiasRow() string {
+	if x != nil {
+		return x.BiasRow
+	}
+	return ""
+}
+
+func (x *Operand) GetScale() string {
+	if x != nil {
+		return x.Scale
+	}
+	return ""
+}
+
+func (x *Operand) GetSlice() []*Slice {
+	if x != nil {
+		return x.Slice
+	}
+	return nil
+}
+
+func (x *Operand) GetOrder() []*Order {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+func (x *Operand) GetRepeat() uint32 {
+	if x != nil {
+		return x.Repeat
+	}
+	return 0
+}
+
+func (x *Operand) GetFold() *Fold {
+	if x != nil {
+		return x.Fold
+	}
+	return nil
+}
+
+func (x *Operand) GetScales() *Scales {
+	if x != nil {
+		return x.Scales
+	}
+	return nil
+}
+
+func (x *Operand) GetRecord() *Record {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
+func (x *Operand) GetHighHalfFirst() bool {
+	if x != nil {
+		return x.HighHalfFirst
+	}
+	return false
+}
+
+func (x *Operand) GetRounding() Rounding {
+	if x != nil {
+		return x.Rounding
+	}
+	return Rounding_FLOOR
+}
+
+func (x *Operand) GetTile() *Tile {
+	if x != nil {
+		return x.Tile
+	}
+	return nil
+}
+
+// Part is what a parameter contributes to an operand, and its bias.
+type Part struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A pattern. The first part's gives the words in braces their values; those of the others repeat them.
+	Parameter string `protobuf:"bytes,1,opt,name=parameter,proto3" json:"parameter,omitempty"`
+	// The bias for the operand's bias_row, which repeats the words of `parameter`. Slices and orders of axes that it has are its too.
+	Bias string `protobuf:"bytes,2,opt,name=bias,proto3" json:"bias,omitempty"`
+	// A factor of parameter and bias: a product of numbers and of sizes of the model, each with a power that is a multiple of 1/2, joined
+	// by * and /: "0.5", "head_dim^-0.5", "2*d_model^0.5/heads". head_dim is d_model/heads. It is computed in binary64, every step
+	// rounded: a power by multiplying 1 as often as its whole part says, then by the square root where there is a half, then, if it
+	// is negative, dividing 1 by that; factors from left to right; and a minus at the very beginning last.
+	Scale string `protobuf:"bytes,3,opt,name=scale,proto3" json:"scale,omitempty"`
+	// What is taken of the parameter, by its axes; all when left out.
+	Slice []*Slice `protobuf:"bytes,4,rep,name=slice,proto3" json:"slice,omitempty"`
+	// In which order it is taken.
+	Order []*Order `protobuf:"bytes,5,rep,name=order,proto3" json:"order,omitempty"`
+	// How many times it stands there, one behind the other along `along`; once when left out.
+	Repeat uint32 `protobuf:"varint,6,opt,name=repeat,proto3" json:"repeat,omitempty"`
+	Fold   *Fold  `protobuf:"bytes,7,opt,name=fold,proto3" json:"fold,omitempty"`
+	// Instead of `parameter`, in a part other than the first: zeros, so many along `along` as this product says ("d_model"), for a bias
+	// that the model has not. With a fold of beta and weight, in a vector, what that adds to them.
+	Zeros         string `protobuf:"bytes,8,opt,name=zeros,proto3" json:"zeros,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Part) Reset() {
+	*x = Part{}
+	mi := &file_npuw_schema_release_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Part) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Part) ProtoMessage() {}
+
+func (x *Part) ProtoReflect() protoreflect.Message {
+	mi := &file_npuw_schema_release_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Part.ProtoReflect.Descriptor instead.
+func (*Part) Descriptor() ([]byte, []int) {
+	return file_npuw_schema_release_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Part) GetParameter() string {
+	if x != nil {
+		return x.Parameter
+	}
+	return ""
+}
+
+func (x *Part) GetBias() string {
+	if x != nil {
+		return x.Bias
+	}
+	return ""
+}
+
+func (x *Part) GetScale() string {
+	if x != nil {
+		return x.Scale
+	}
+	return ""
+}
+
+func (x *Part) GetSlice() []*Slice {
+	if x != nil {
+		return x.Slice
+	}
+	return nil
+}
+
+func (x *Part) GetOrder() []*Order {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+func (x *Part) GetRepeat() uint32 {
+	if x != nil {
+		return x.Repeat
+	}
+	return 0
+}
+
+func (x *Part) GetFold() *Fold {
+	if x != nil {
+		return x.Fold
+	}
+	return nil
+}
+
+func (x *Part) GetZeros() string {
+	if x != nil {
+		return x.Zeros
+	}
+	return ""
+}
+
+// Slice is a part of an axis of a parameter: { axis: "N" begin: 0 end: 256 }.
+type Slice struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Axis  string                 `protobuf:"bytes,1,opt,name=axis,proto3" json:"axis,omitempty"`
+	Begin uint64                 `protobuf:"varint,2,opt,name=begin,proto3" json:"begin,omitempty"`
+	// The index behind the last; that of the axis when left out.
+	End           uint64 `protobuf:"varint,3,opt,name=end,proto3" json:"end,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Slice) Reset() {
+	*x = Slice{}
+	mi := &file_npuw_schema_release_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Slice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Slice) ProtoMessage() {}
+
+func (x *Slice) ProtoReflect() protoreflect.Message {
+	mi := &file_npuw_schema_release_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Slice.ProtoReflect.Descriptor instead.
+func (*Slice) Descriptor() ([]byte, []int) {
+	return file_npuw_schema_release_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Slice) GetAxis() string {
+	if x != nil {
+		return x.Axis
+	}
+	return ""
+}
+
+func (x *Slice) GetBegin() uint64 {
+	if x != nil {
+		return x.Begin
+	}
+	return 0
+}
+
+func (x *Slice) GetEnd() uint64 {
+	if x != nil {
+		return x.End
+	}
+	return 0
+}
+
+// Order takes the indices of an axis of the parameter in another order: { axis: "N" index: [2, 0, 1] } puts index 2 first. Each stands
+// in it once; those of a slice count from its begin. Indices that follow each other at one distance make one placement, of which
+// an operand has at most 4096.
+type Order struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Axis          string                 `protobuf:"bytes,1,opt,name=axis,proto3" json:"axis,omitempty"`
+	Index         []uint64               `protobuf:"varint,2,rep,packed,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Order) Reset() {
+	*x = Order{}
+	mi := &file_npuw_schema_release_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Order) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Order) ProtoMessage() {}
+
+func (x *Order) ProtoReflect() protoreflect.Message {
+	mi := &file_npuw_schema_release_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Order.ProtoReflect.Descriptor instead.
+func (*Order) Descriptor() ([]byte, []int) {
+	return file_npuw_schema_release_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Order) GetAxis() string {
+	if x != nil {
+		return x.Axis
+	}
+	return ""
+}
+
+func (x *Order) GetIndex() []uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return nil
+}
+
+// Fold puts a LayerNorm into the linear layer behind it. The parameters are then gone: they cannot be recovered from the artifact.
+// Patterns repeat the words of the part's.
+type Fold struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Multiplies the part, a weight with axis K, along K.
+	Gamma string `protobuf:"bytes,1,opt,name=gamma,proto3" json:"gamma,omitempty"`
+	// Adds to the part's bias in bias_row, or where it has none to zeros, the sum over k of beta_k W[n,k], W being the part [N,K].
+	Beta string `protobuf:"bytes,2,opt,name=beta,proto3" json:"beta,omitempty"`
+	// The weight W of that sum, when the part is a bias itself (or zeros) and not the weight.
+	Weight        string `protobuf:"bytes,3,opt,name=weight,proto3" json:"weight,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Fold) Reset() {
+	*x = Fold{}
+	mi := &file_npuw_schema_release_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Fold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Fold) ProtoMessage() {}
+
+func (x *Fold) ProtoReflect() protoreflect.Message {
+	mi := &file_npuw_schema_release_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Fold.ProtoReflect.Descriptor instead.
+func (*Fold) Descriptor() ([]byte, []int) {
+	return file_npuw_schema_release_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Fold) GetGamma() string {
+	if x != nil {
+		return x.Gamma
+	}
+	return ""
+}
+
+func (x *Fold) GetBeta() string {
+	if x != nil {
+		return x.Beta
+	}
+	return ""
+}
+
+func (x *Fold) GetWeight() string {
+	if x != nil {
+		return x.Weight
+	}
+	return ""
+}
+
+// Scales says what shares a scale, and what there is beside it.
+type Scales struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// F32, F16, BF16, or E8M0 for powers of two. Left out: F32.
+	Format ElementFormat `protobuf:"varint,1,opt,name=format,proto3,enum=npuw.release.ElementFormat" json:"format,omitempty"`
+	// How many neighbours on an axis of the operand share a scale: { axis: "K" size: 32 }. Along an axis that is left out all do. One
+	// scale a column is { axis: "N" size: 1 }, one for the whole operand no group at all.
+	Group []*Group `protobuf:"bytes,2,rep,name=group,proto3" json:"group,omitempty"`
+	// A zero point beside each scale, in the format of the codes: value = (code - zero) * scale.
+	Zeros bool `protobuf:"varint,3,opt,name=zeros,proto3" json:"zeros,omitempty"`
+	// A minimum beside each scale: value = code * scale + minimum.
+	Minimums ElementFormat `protobuf:"varint,4,opt,name=minimums,proto3,enum=npuw.release.ElementFormat" json:"minimums,omitempty"`
+	// The order of the scales, zeros and minimums in memory, over groups; row-major when left out. Axes with one group need no digit.
+	Layout        string `protobuf:"bytes,5,opt,name=layout,proto3" json:"layout,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Scales) Reset() {
+	*x = Scales{}
+	mi := &file_npuw_schema_release_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Scales) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Scales) ProtoMessage() {}
+
+func (x *Scales) ProtoReflect() protoreflect.Message {
+	mi := &file_npuw_schema_release_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Scales.ProtoReflect.Descriptor instead.
+func (*Scales) Descriptor() ([]byte, []int) {
+	return file_npuw_schema_release_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Scales) GetFormat() ElementFormat {
+	if x != nil {
+		return x.Format
+	}
+	return ElementFormat_NONE
+}
+
+func (x *Scales) GetGroup() []*Group {
+	if x != nil {
+		return x.Group
+	}
+	return nil
+}
+
+func (x *Scales) GetZeros() bool {
+	if x != nil {
+		return x.Zeros
+	}
+	return false
+}
+
+func (x *Scales) GetMinimums() ElementFormat {
+	if x != nil {
+		return x.Minimums
+	}
+	return ElementFormat_NONE
+}
+
+func (x *Scales) GetLayout() string {
+	if x != nil {
+		return x.Layout
+	}
+	return ""
+}
+
+type Group struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Axis          string                 `protobuf:"bytes,1,opt,name=axis,proto3" json:"axis,omitempty"`
+	Size          uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Group) Reset() {
+	*x = Group{}
+	mi := &file_npuw_schema_release_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Group) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Group) ProtoMessage() {}
+
+func (x *Group) ProtoReflect() protoreflect.Message {
+	mi := &file_npuw_schema_release_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Group.ProtoReflect.Descriptor instead.
+func (*Group) Descriptor() ([]byte, []int) {
+	return file_npuw_schema_release_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Group) GetAxis() string {
+	if x != nil {
+		return x.Axis
+	}
+	return ""
+}
+
+func (x *Group) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+// Record is what lies together: some codes, their scales, their zeros or minimums. Without records planes lie one behind the other,
+// each from a multiple of 64 bytes on.
+type Record struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Codes in a record: neighbours in the order of the layout, whole groups.
+	Codes uint64 `protobuf:"varint,1,opt,name=codes,proto3" json:"codes,omitempty"`
+	// Records are zero-filled to a multiple of so many bytes; 1 when left out.
+	Align uint64 `protobuf:"varint,2,opt,name=align,proto3" json:"align,omitempty"`
+	// The order of planes in a record by role ("codes", "zeros", "scales", "minimums"); codes, scales, then the others when left out.
+	Planes        []string `protobuf:"bytes,3,rep,name=planes,proto3" json:"planes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Record) Reset() {
+	*x = Record{}
+	mi := &file_npuw_schema_release_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Record) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Record) ProtoMessage() {}
+
+func (x *Record) ProtoReflect() protoreflect.Message {
+	mi := &file_npuw_schema_release_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Record.ProtoReflect.Descriptor instead.
+func (*Record) Descriptor() ([]byte, []int) {
+	return file_npuw_schema_release_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Record) GetCodes() uint64 {
+	if x != nil {
+		return x.Codes
+	}
+	return 0
+}
+
+func (x *Record) GetAlign() uint64 {
+	if x != nil {
+		return x.Align
+	}
+	return 0
+}
+
+func (x *Record) GetPlanes() []string {
+	if x != nil {
+		return x.Planes
+	}
+	return nil
+}
+
+// Tile is the part of a matrix product that a core works on at a time: { m: 64 k: 64 n: 32 a: BF16 c: F32 }. The operand is B, with axes
+// K and N, whose padded sizes must be multiples of k and n.
+type Tile struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	M     uint64                 `protobuf:"varint,1,opt,name=m,proto3" json:"m,omitempty"`
+	K     uint64                 `protobuf:"varint,2,opt,name=k,proto3" json:"k,omitempty"`
+	N     uint64                 `protobuf:"varint,3,opt,name=n,proto3" json:"n,omitempty"`
+	// Element formats of A and of the result.
+	A ElementFormat `protobuf:"varint,4,opt,name=a,proto3,enum=npuw.release.ElementFormat" json:"a,omitempty"`
+	C ElementFormat `protobuf:"varint,5,opt,name=c,proto3,enum=npuw.release.ElementFormat" json:"c,omitempty"`
+	// The element format in which B is multiplied, where the kernel makes it of codes first; the operand's when left out.
+	B ElementFormat `protobuf:"varint,6,opt,name=b,proto3,enum=npuw.release.ElementFormat" json:"b,omitempty"`
+	// The micro tile, r of m by s of k by t of n; the one that kernels of the target use for these formats when left out.
+	R             uint32 `protobuf:"varint,7,opt,name=r,proto3" json:"r,omitempty"`
+	S             uint32 `protobuf:"varint,8,opt,name=s,proto3" json:"s,omitempty"`
+	T             uint32 `protobuf:"varint,9,opt,name=t,proto3" json:"t,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tile) Reset() {
+	*x = Tile{}
+	mi := &file_npuw_schema_release_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tile) ProtoMessage() {}
+
+func (x *Tile) ProtoReflect() protoreflect.Message {
+	mi := &file_npuw_schema_release_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tile.ProtoReflect.Descriptor instead.
+func (*Tile) Descriptor() ([]byte, []int) {
+	return file_npuw_schema_release_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Tile) GetM() uint64 {
+	if x != nil {
+		return x.M
+	}
+	return 0
+}
+
+func (x *Tile) GetK() uint64 {
+	if x != nil {
+		return x.K
+	}
+	return 0
+}
+
+func (x *Tile) GetN() uint64 {
+	if x != nil {
+		return x.N
+	}
+	return 0
+}
+
+func (x *Tile) GetA() ElementFormat {
+	if x != nil {
+		return x.A
+	}
+	return ElementFormat_NONE
+}
+
+func (x *Tile) GetC() ElementFormat {
+	if x != nil {
+		return x.C
+	}
+	return ElementFormat_NONE
+}
+
+func (x *Tile) GetB() ElementFormat {
+	if x != nil {
+		return x.B
+	}
+	return ElementFormat_NONE
+}
+
+func (x *Tile) GetR() uint32 {
+	if x != nil {
+		return x.R
+	}
+	return 0
+}
+
+func (x *Tile) GetS() uint32 {
+	if x != nil {
+		return x.S
+	}
+	return 0
+}
+
+func (x *Tile) GetT() uint32 {
+	if x != nil {
+		return x.T
+	}
+	return 0
+}
+
 // Merge makes one axis of the operand of axes of the parameter: { axis: "K" of: "CX" } is K = C * X, C outermost.
 type Merge struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -348,7 +1156,7 @@ type Merge struct {
 
 func (x *Merge) Reset() {
 	*x = Merge{}
-	mi := &file_npuw_schema_release_proto_msgTypes[2]
+	mi := &file_npuw_schema_release_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -360,7 +1168,7 @@ func (x *Merge) String() string {
 func (*Merge) ProtoMessage() {}
 
 func (x *Merge) ProtoReflect() protoreflect.Message {
-	mi := &file_npuw_schema_release_proto_msgTypes[2]
+	mi := &file_npuw_schema_release_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -373,7 +1181,7 @@ func (x *Merge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Merge.ProtoReflect.Descriptor instead.
 func (*Merge) Descriptor() ([]byte, []int) {
-	return file_npuw_schema_release_proto_rawDescGZIP(), []int{2}
+	return file_npuw_schema_release_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Merge) GetAxis() string {
@@ -390,18 +1198,20 @@ func (x *Merge) GetOf() string {
 	return ""
 }
 
-// Pad rounds the size of an axis up to a multiple.
+// Pad gives an axis a larger size: the next multiple, or one that is stated.
 type Pad struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Axis          string                 `protobuf:"bytes,1,opt,name=axis,proto3" json:"axis,omitempty"`
-	Multiple      uint64                 `protobuf:"varint,2,opt,name=multiple,proto3" json:"multiple,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Axis     string                 `protobuf:"bytes,1,opt,name=axis,proto3" json:"axis,omitempty"`
+	Multiple uint64                 `protobuf:"varint,2,opt,name=multiple,proto3" json:"multiple,omitempty"`
+	// The size itself, instead of a multiple.
+	To            uint64 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Pad) Reset() {
 	*x = Pad{}
-	mi := &file_npuw_schema_release_proto_msgTypes[3]
+	mi := &file_npuw_schema_release_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -413,7 +1223,7 @@ func (x *Pad) String() string {
 func (*Pad) ProtoMessage() {}
 
 func (x *Pad) ProtoReflect() protoreflect.Message {
-	mi := &file_npuw_schema_release_proto_msgTypes[3]
+	mi := &file_npuw_schema_release_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -426,7 +1236,7 @@ func (x *Pad) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pad.ProtoReflect.Descriptor instead.
 func (*Pad) Descriptor() ([]byte, []int) {
-	return file_npuw_schema_release_proto_rawDescGZIP(), []int{3}
+	return file_npuw_schema_release_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Pad) GetAxis() string {
@@ -443,6 +1253,13 @@ func (x *Pad) GetMultiple() uint64 {
 	return 0
 }
 
+func (x *Pad) GetTo() uint64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
 // Release lists what a build makes. Paths are relative to the file that holds it.
 type Release struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -453,7 +1270,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_npuw_schema_release_proto_msgTypes[4]
+	mi := &file_npuw_schema_release_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -465,7 +1282,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_npuw_schema_release_proto_msgTypes[4]
+	mi := &file_npuw_schema_release_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -478,7 +1295,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_npuw_schema_release_proto_rawDescGZIP(), []int{4}
+	return file_npuw_schema_release_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Release) GetArtifact() []*Artifact {
@@ -505,7 +1322,7 @@ type Artifact struct {
 
 func (x *Artifact) Reset() {
 	*x = Artifact{}
-	mi := &file_npuw_schema_release_proto_msgTypes[5]
+	mi := &file_npuw_schema_release_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -517,7 +1334,7 @@ func (x *Artifact) String() string {
 func (*Artifact) ProtoMessage() {}
 
 func (x *Artifact) ProtoReflect() protoreflect.Message {
-	mi := &file_npuw_schema_release_proto_msgTypes[5]
+	mi := &file_npuw_schema_release_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -530,7 +1347,7 @@ func (x *Artifact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
 func (*Artifact) Descriptor() ([]byte, []int) {
-	return file_npuw_schema_release_proto_rawDescGZIP(), []int{5}
+	return file_npuw_schema_release_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Artifact) GetSource() string {
@@ -571,7 +1388,7 @@ type Kernels struct {
 
 func (x *Kernels) Reset() {
 	*x = Kernels{}
-	mi := &file_npuw_schema_release_proto_msgTypes[6]
+	mi := &file_npuw_schema_release_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -583,7 +1400,7 @@ func (x *Kernels) String() string {
 func (*Kernels) ProtoMessage() {}
 
 func (x *Kernels) ProtoReflect() protoreflect.Message {
-	mi := &file_npuw_schema_release_proto_msgTypes[6]
+	mi := &file_npuw_schema_release_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -596,7 +1413,7 @@ func (x *Kernels) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kernels.ProtoReflect.Descriptor instead.
 func (*Kernels) Descriptor() ([]byte, []int) {
-	return file_npuw_schema_release_proto_rawDescGZIP(), []int{6}
+	return file_npuw_schema_release_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Kernels) GetContract() []*Contract {
@@ -629,7 +1446,7 @@ type Contract struct {
 
 func (x *Contract) Reset() {
 	*x = Contract{}
-	mi := &file_npuw_schema_release_proto_msgTypes[7]
+	mi := &file_npuw_schema_release_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -641,7 +1458,7 @@ func (x *Contract) String() string {
 func (*Contract) ProtoMessage() {}
 
 func (x *Contract) ProtoReflect() protoreflect.Message {
-	mi := &file_npuw_schema_release_proto_msgTypes[7]
+	mi := &file_npuw_schema_release_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -654,7 +1471,7 @@ func (x *Contract) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Contract.ProtoReflect.Descriptor instead.
 func (*Contract) Descriptor() ([]byte, []int) {
-	return file_npuw_schema_release_proto_rawDescGZIP(), []int{7}
+	return file_npuw_schema_release_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Contract) GetName() string {
@@ -727,7 +1544,7 @@ type Size struct {
 
 func (x *Size) Reset() {
 	*x = Size{}
-	mi := &file_npuw_schema_release_proto_msgTypes[8]
+	mi := &file_npuw_schema_release_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -739,7 +1556,7 @@ func (x *Size) String() string {
 func (*Size) ProtoMessage() {}
 
 func (x *Size) ProtoReflect() protoreflect.Message {
-	mi := &file_npuw_schema_release_proto_msgTypes[8]
+	mi := &file_npuw_schema_release_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -752,7 +1569,7 @@ func (x *Size) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Size.ProtoReflect.Descriptor instead.
 func (*Size) Descriptor() ([]byte, []int) {
-	return file_npuw_schema_release_proto_rawDescGZIP(), []int{8}
+	return file_npuw_schema_release_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Size) GetAxis() string {
@@ -792,14 +1609,18 @@ type Argument struct {
 	// The memory group it lies in; when left out that of the xclbin, or any without one.
 	MemoryGroup *uint32 `protobuf:"varint,7,opt,name=memory_group,json=memoryGroup,proto3,oneof" json:"memory_group,omitempty"`
 	// For a WEIGHT: patterns over the names of operands. Every operand that one matches is bound to this argument, and must fit it.
-	Operand       []string `protobuf:"bytes,8,rep,name=operand,proto3" json:"operand,omitempty"`
+	Operand []string `protobuf:"bytes,8,rep,name=operand,proto3" json:"operand,omitempty"`
+	// For a WEIGHT in codes: how they become values and where scales lie, as in a recipe.
+	Scales        *Scales `protobuf:"bytes,9,opt,name=scales,proto3" json:"scales,omitempty"`
+	Record        *Record `protobuf:"bytes,10,opt,name=record,proto3" json:"record,omitempty"`
+	HighHalfFirst bool    `protobuf:"varint,11,opt,name=high_half_first,json=highHalfFirst,proto3" json:"high_half_first,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Argument) Reset() {
 	*x = Argument{}
-	mi := &file_npuw_schema_release_proto_msgTypes[9]
+	mi := &file_npuw_schema_release_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +1632,7 @@ func (x *Argument) String() string {
 func (*Argument) ProtoMessage() {}
 
 func (x *Argument) ProtoReflect() protoreflect.Message {
-	mi := &file_npuw_schema_release_proto_msgTypes[9]
+	mi := &file_npuw_schema_release_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +1645,7 @@ func (x *Argument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Argument.ProtoReflect.Descriptor instead.
 func (*Argument) Descriptor() ([]byte, []int) {
-	return file_npuw_schema_release_proto_rawDescGZIP(), []int{9}
+	return file_npuw_schema_release_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Argument) GetName() string {
@@ -883,17 +1704,39 @@ func (x *Argument) GetOperand() []string {
 	return nil
 }
 
+func (x *Argument) GetScales() *Scales {
+	if x != nil {
+		return x.Scales
+	}
+	return nil
+}
+
+func (x *Argument) GetRecord() *Record {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
+func (x *Argument) GetHighHalfFirst() bool {
+	if x != nil {
+		return x.HighHalfFirst
+	}
+	return false
+}
+
 var File_npuw_schema_release_proto protoreflect.FileDescriptor
 
 const file_npuw_schema_release_proto_rawDesc = "" +
 	"\n" +
-	"\x19npuw/schema/release.proto\x12\fnpuw.release\"\x8e\x01\n" +
+	"\x19npuw/schema/release.proto\x12\fnpuw.release\"\xa6\x01\n" +
 	"\x06Recipe\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x1d\n" +
 	"\n" +
 	"page_bytes\x18\x03 \x01(\x04R\tpageBytes\x12/\n" +
-	"\aoperand\x18\x04 \x03(\v2\x15.npuw.release.OperandR\aoperand\"\xcb\x02\n" +
+	"\aoperand\x18\x04 \x03(\v2\x15.npuw.release.OperandR\aoperand\x12\x16\n" +
+	"\x06target\x18\x05 \x01(\tR\x06target\"\xb0\x06\n" +
 	"\aOperand\x12\x1c\n" +
 	"\tparameter\x18\x01 \x03(\tR\tparameter\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -905,13 +1748,70 @@ const file_npuw_schema_release_proto_rawDesc = "" +
 	"\x03pad\x18\b \x03(\v2\x11.npuw.release.PadR\x03pad\x12\x1b\n" +
 	"\tpad_value\x18\t \x01(\x01R\bpadValue\x12&\n" +
 	"\x0fkeep_non_finite\x18\n" +
-	" \x01(\bR\rkeepNonFinite\"+\n" +
+	" \x01(\bR\rkeepNonFinite\x12&\n" +
+	"\x04part\x18\v \x03(\v2\x12.npuw.release.PartR\x04part\x12\x14\n" +
+	"\x05along\x18\f \x01(\tR\x05along\x12\x19\n" +
+	"\bbias_row\x18\r \x01(\tR\abiasRow\x12\x14\n" +
+	"\x05scale\x18\x0e \x01(\tR\x05scale\x12)\n" +
+	"\x05slice\x18\x0f \x03(\v2\x13.npuw.release.SliceR\x05slice\x12)\n" +
+	"\x05order\x18\x10 \x03(\v2\x13.npuw.release.OrderR\x05order\x12\x16\n" +
+	"\x06repeat\x18\x11 \x01(\rR\x06repeat\x12&\n" +
+	"\x04fold\x18\x12 \x01(\v2\x12.npuw.release.FoldR\x04fold\x12,\n" +
+	"\x06scales\x18\x13 \x01(\v2\x14.npuw.release.ScalesR\x06scales\x12,\n" +
+	"\x06record\x18\x14 \x01(\v2\x14.npuw.release.RecordR\x06record\x12&\n" +
+	"\x0fhigh_half_first\x18\x15 \x01(\bR\rhighHalfFirst\x122\n" +
+	"\brounding\x18\x16 \x01(\x0e2\x16.npuw.release.RoundingR\brounding\x12&\n" +
+	"\x04tile\x18\x17 \x01(\v2\x12.npuw.release.TileR\x04tile\"\xfa\x01\n" +
+	"\x04Part\x12\x1c\n" +
+	"\tparameter\x18\x01 \x01(\tR\tparameter\x12\x12\n" +
+	"\x04bias\x18\x02 \x01(\tR\x04bias\x12\x14\n" +
+	"\x05scale\x18\x03 \x01(\tR\x05scale\x12)\n" +
+	"\x05slice\x18\x04 \x03(\v2\x13.npuw.release.SliceR\x05slice\x12)\n" +
+	"\x05order\x18\x05 \x03(\v2\x13.npuw.release.OrderR\x05order\x12\x16\n" +
+	"\x06repeat\x18\x06 \x01(\rR\x06repeat\x12&\n" +
+	"\x04fold\x18\a \x01(\v2\x12.npuw.release.FoldR\x04fold\x12\x14\n" +
+	"\x05zeros\x18\b \x01(\tR\x05zeros\"C\n" +
+	"\x05Slice\x12\x12\n" +
+	"\x04axis\x18\x01 \x01(\tR\x04axis\x12\x14\n" +
+	"\x05begin\x18\x02 \x01(\x04R\x05begin\x12\x10\n" +
+	"\x03end\x18\x03 \x01(\x04R\x03end\"1\n" +
+	"\x05Order\x12\x12\n" +
+	"\x04axis\x18\x01 \x01(\tR\x04axis\x12\x14\n" +
+	"\x05index\x18\x02 \x03(\x04R\x05index\"H\n" +
+	"\x04Fold\x12\x14\n" +
+	"\x05gamma\x18\x01 \x01(\tR\x05gamma\x12\x12\n" +
+	"\x04beta\x18\x02 \x01(\tR\x04beta\x12\x16\n" +
+	"\x06weight\x18\x03 \x01(\tR\x06weight\"\xcf\x01\n" +
+	"\x06Scales\x123\n" +
+	"\x06format\x18\x01 \x01(\x0e2\x1b.npuw.release.ElementFormatR\x06format\x12)\n" +
+	"\x05group\x18\x02 \x03(\v2\x13.npuw.release.GroupR\x05group\x12\x14\n" +
+	"\x05zeros\x18\x03 \x01(\bR\x05zeros\x127\n" +
+	"\bminimums\x18\x04 \x01(\x0e2\x1b.npuw.release.ElementFormatR\bminimums\x12\x16\n" +
+	"\x06layout\x18\x05 \x01(\tR\x06layout\"/\n" +
+	"\x05Group\x12\x12\n" +
+	"\x04axis\x18\x01 \x01(\tR\x04axis\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\"L\n" +
+	"\x06Record\x12\x14\n" +
+	"\x05codes\x18\x01 \x01(\x04R\x05codes\x12\x14\n" +
+	"\x05align\x18\x02 \x01(\x04R\x05align\x12\x16\n" +
+	"\x06planes\x18\x03 \x03(\tR\x06planes\"\xdb\x01\n" +
+	"\x04Tile\x12\f\n" +
+	"\x01m\x18\x01 \x01(\x04R\x01m\x12\f\n" +
+	"\x01k\x18\x02 \x01(\x04R\x01k\x12\f\n" +
+	"\x01n\x18\x03 \x01(\x04R\x01n\x12)\n" +
+	"\x01a\x18\x04 \x01(\x0e2\x1b.npuw.release.ElementFormatR\x01a\x12)\n" +
+	"\x01c\x18\x05 \x01(\x0e2\x1b.npuw.release.ElementFormatR\x01c\x12)\n" +
+	"\x01b\x18\x06 \x01(\x0e2\x1b.npuw.release.ElementFormatR\x01b\x12\f\n" +
+	"\x01r\x18\a \x01(\rR\x01r\x12\f\n" +
+	"\x01s\x18\b \x01(\rR\x01s\x12\f\n" +
+	"\x01t\x18\t \x01(\rR\x01t\"+\n" +
 	"\x05Merge\x12\x12\n" +
 	"\x04axis\x18\x01 \x01(\tR\x04axis\x12\x0e\n" +
-	"\x02of\x18\x02 \x01(\tR\x02of\"5\n" +
+	"\x02of\x18\x02 \x01(\tR\x02of\"E\n" +
 	"\x03Pad\x12\x12\n" +
 	"\x04axis\x18\x01 \x01(\tR\x04axis\x12\x1a\n" +
-	"\bmultiple\x18\x02 \x01(\x04R\bmultiple\"=\n" +
+	"\bmultiple\x18\x02 \x01(\x04R\bmultiple\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\x04R\x02to\"=\n" +
 	"\aRelease\x122\n" +
 	"\bartifact\x18\x01 \x03(\v2\x16.npuw.release.ArtifactR\bartifact\"l\n" +
 	"\bArtifact\x12\x16\n" +
@@ -933,7 +1833,7 @@ const file_npuw_schema_release_proto_rawDesc = "" +
 	"\x04Size\x12\x12\n" +
 	"\x04axis\x18\x01 \x01(\tR\x04axis\x12\x16\n" +
 	"\x06extent\x18\x02 \x01(\x04R\x06extent\x12\x16\n" +
-	"\x06padded\x18\x03 \x01(\x04R\x06padded\"\x98\x02\n" +
+	"\x06padded\x18\x03 \x01(\x04R\x06padded\"\x9c\x03\n" +
 	"\bArgument\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\rR\x05index\x12.\n" +
@@ -942,13 +1842,29 @@ const file_npuw_schema_release_proto_rawDesc = "" +
 	"\x04axes\x18\x05 \x01(\tR\x04axes\x12\x16\n" +
 	"\x06layout\x18\x06 \x01(\tR\x06layout\x12&\n" +
 	"\fmemory_group\x18\a \x01(\rH\x00R\vmemoryGroup\x88\x01\x01\x12\x18\n" +
-	"\aoperand\x18\b \x03(\tR\aoperandB\x0f\n" +
-	"\r_memory_group*5\n" +
+	"\aoperand\x18\b \x03(\tR\aoperand\x12,\n" +
+	"\x06scales\x18\t \x01(\v2\x14.npuw.release.ScalesR\x06scales\x12,\n" +
+	"\x06record\x18\n" +
+	" \x01(\v2\x14.npuw.release.RecordR\x06record\x12&\n" +
+	"\x0fhigh_half_first\x18\v \x01(\bR\rhighHalfFirstB\x0f\n" +
+	"\r_memory_group*|\n" +
 	"\rElementFormat\x12\b\n" +
 	"\x04NONE\x10\x00\x12\a\n" +
 	"\x03F32\x10\x01\x12\a\n" +
 	"\x03F16\x10\x02\x12\b\n" +
-	"\x04BF16\x10\x03*c\n" +
+	"\x04BF16\x10\x03\x12\x06\n" +
+	"\x02I8\x10\x05\x12\x06\n" +
+	"\x02U8\x10\x06\x12\x06\n" +
+	"\x02I4\x10\a\x12\x06\n" +
+	"\x02U4\x10\b\x12\a\n" +
+	"\x03NF4\x10\t\x12\t\n" +
+	"\x05BFP16\x10\n" +
+	"\x12\b\n" +
+	"\x04E8M0\x10\v\x12\a\n" +
+	"\x03I32\x10d*\"\n" +
+	"\bRounding\x12\t\n" +
+	"\x05FLOOR\x10\x00\x12\v\n" +
+	"\aNEAREST\x10\x01*c\n" +
 	"\fArgumentRole\x12\r\n" +
 	"\tROLE_NONE\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -973,38 +1889,66 @@ func file_npuw_schema_release_proto_rawDescGZIP() []byte {
 	return file_npuw_schema_release_proto_rawDescData
 }
 
-var file_npuw_schema_release_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_npuw_schema_release_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_npuw_schema_release_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_npuw_schema_release_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_npuw_schema_release_proto_goTypes = []any{
 	(ElementFormat)(0), // 0: npuw.release.ElementFormat
-	(ArgumentRole)(0),  // 1: npuw.release.ArgumentRole
-	(*Recipe)(nil),     // 2: npuw.release.Recipe
-	(*Operand)(nil),    // 3: npuw.release.Operand
-	(*Merge)(nil),      // 4: npuw.release.Merge
-	(*Pad)(nil),        // 5: npuw.release.Pad
-	(*Release)(nil),    // 6: npuw.release.Release
-	(*Artifact)(nil),   // 7: npuw.release.Artifact
-	(*Kernels)(nil),    // 8: npuw.release.Kernels
-	(*Contract)(nil),   // 9: npuw.release.Contract
-	(*Size)(nil),       // 10: npuw.release.Size
-	(*Argument)(nil),   // 11: npuw.release.Argument
+	(Rounding)(0),      // 1: npuw.release.Rounding
+	(ArgumentRole)(0),  // 2: npuw.release.ArgumentRole
+	(*Recipe)(nil),     // 3: npuw.release.Recipe
+	(*Operand)(nil),    // 4: npuw.release.Operand
+	(*Part)(nil),       // 5: npuw.release.Part
+	(*Slice)(nil),      // 6: npuw.release.Slice
+	(*Order)(nil),      // 7: npuw.release.Order
+	(*Fold)(nil),       // 8: npuw.release.Fold
+	(*Scales)(nil),     // 9: npuw.release.Scales
+	(*Group)(nil),      // 10: npuw.release.Group
+	(*Record)(nil),     // 11: npuw.release.Record
+	(*Tile)(nil),       // 12: npuw.release.Tile
+	(*Merge)(nil),      // 13: npuw.release.Merge
+	(*Pad)(nil),        // 14: npuw.release.Pad
+	(*Release)(nil),    // 15: npuw.release.Release
+	(*Artifact)(nil),   // 16: npuw.release.Artifact
+	(*Kernels)(nil),    // 17: npuw.release.Kernels
+	(*Contract)(nil),   // 18: npuw.release.Contract
+	(*Size)(nil),       // 19: npuw.release.Size
+	(*Argument)(nil),   // 20: npuw.release.Argument
 }
 var file_npuw_schema_release_proto_depIdxs = []int32{
-	3,  // 0: npuw.release.Recipe.operand:type_name -> npuw.release.Operand
+	4,  // 0: npuw.release.Recipe.operand:type_name -> npuw.release.Operand
 	0,  // 1: npuw.release.Operand.format:type_name -> npuw.release.ElementFormat
-	4,  // 2: npuw.release.Operand.merge:type_name -> npuw.release.Merge
-	5,  // 3: npuw.release.Operand.pad:type_name -> npuw.release.Pad
-	7,  // 4: npuw.release.Release.artifact:type_name -> npuw.release.Artifact
-	9,  // 5: npuw.release.Kernels.contract:type_name -> npuw.release.Contract
-	10, // 6: npuw.release.Contract.shape:type_name -> npuw.release.Size
-	11, // 7: npuw.release.Contract.argument:type_name -> npuw.release.Argument
-	1,  // 8: npuw.release.Argument.role:type_name -> npuw.release.ArgumentRole
-	0,  // 9: npuw.release.Argument.format:type_name -> npuw.release.ElementFormat
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	13, // 2: npuw.release.Operand.merge:type_name -> npuw.release.Merge
+	14, // 3: npuw.release.Operand.pad:type_name -> npuw.release.Pad
+	5,  // 4: npuw.release.Operand.part:type_name -> npuw.release.Part
+	6,  // 5: npuw.release.Operand.slice:type_name -> npuw.release.Slice
+	7,  // 6: npuw.release.Operand.order:type_name -> npuw.release.Order
+	8,  // 7: npuw.release.Operand.fold:type_name -> npuw.release.Fold
+	9,  // 8: npuw.release.Operand.scales:type_name -> npuw.release.Scales
+	11, // 9: npuw.release.Operand.record:type_name -> npuw.release.Record
+	1,  // 10: npuw.release.Operand.rounding:type_name -> npuw.release.Rounding
+	12, // 11: npuw.release.Operand.tile:type_name -> npuw.release.Tile
+	6,  // 12: npuw.release.Part.slice:type_name -> npuw.release.Slice
+	7,  // 13: npuw.release.Part.order:type_name -> npuw.release.Order
+	8,  // 14: npuw.release.Part.fold:type_name -> npuw.release.Fold
+	0,  // 15: npuw.release.Scales.format:type_name -> npuw.release.ElementFormat
+	10, // 16: npuw.release.Scales.group:type_name -> npuw.release.Group
+	0,  // 17: npuw.release.Scales.minimums:type_name -> npuw.release.ElementFormat
+	0,  // 18: npuw.release.Tile.a:type_name -> npuw.release.ElementFormat
+	0,  // 19: npuw.release.Tile.c:type_name -> npuw.release.ElementFormat
+	0,  // 20: npuw.release.Tile.b:type_name -> npuw.release.ElementFormat
+	16, // 21: npuw.release.Release.artifact:type_name -> npuw.release.Artifact
+	18, // 22: npuw.release.Kernels.contract:type_name -> npuw.release.Contract
+	19, // 23: npuw.release.Contract.shape:type_name -> npuw.release.Size
+	20, // 24: npuw.release.Contract.argument:type_name -> npuw.release.Argument
+	2,  // 25: npuw.release.Argument.role:type_name -> npuw.release.ArgumentRole
+	0,  // 26: npuw.release.Argument.format:type_name -> npuw.release.ElementFormat
+	9,  // 27: npuw.release.Argument.scales:type_name -> npuw.release.Scales
+	11, // 28: npuw.release.Argument.record:type_name -> npuw.release.Record
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_npuw_schema_release_proto_init() }
@@ -1012,14 +1956,14 @@ func file_npuw_schema_release_proto_init() {
 	if File_npuw_schema_release_proto != nil {
 		return
 	}
-	file_npuw_schema_release_proto_msgTypes[9].OneofWrappers = []any{}
+	file_npuw_schema_release_proto_msgTypes[17].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_npuw_schema_release_proto_rawDesc), len(file_npuw_schema_release_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   10,
+			NumEnums:      3,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

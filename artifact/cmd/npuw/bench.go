@@ -13,6 +13,7 @@ import (
 	"npuw/artifact/element"
 	"npuw/artifact/kernel"
 	"npuw/artifact/layout"
+	"npuw/artifact/plane"
 	"npuw/runtime/device"
 )
 
@@ -207,7 +208,7 @@ func statedGEMM(x *artifact.Index) []benchable {
 		Name: weight.Name, Operation: kernel.GEMM, Xclbin: kernel.None, Instructions: kernel.None, Shape: []layout.Axis{m, k, n},
 		Arguments: []kernel.Argument{
 			kernel.Buffer("a", 0, kernel.Activation, element.F32, rowMajor(m, k)),
-			kernel.Buffer("b", 1, kernel.Weight, weight.Format, weight.Layout),
+			kernel.Stored("b", 1, kernel.Weight, weight.Storage()),
 			kernel.Buffer("c", 2, kernel.Output, element.F32, rowMajor(m, n)),
 		},
 	}
@@ -301,6 +302,9 @@ func (b *bench) allocate(a *kernel.Argument) (device.Buffer, error) {
 	host, err := buffer.Host()
 	if err != nil {
 		return buffer, err
+	}
+	if a.Encoding != plane.Plain || !a.Format.Plain() {
+		return buffer, fmt.Errorf("%w: no operand is bound to it, and it cannot be filled with numbers in %v", device.ErrUnsupported, a.Format)
 	}
 	values := []float32{-0.375, -0.25, -0.125, 0, 0.125, 0.25, 0.375} // exact in every element format
 	pattern := make([]byte, len(values)*a.Format.Size())

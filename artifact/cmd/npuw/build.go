@@ -90,6 +90,9 @@ func (f *packFlags) run(cmd *cobra.Command, path string) error {
 	}
 	if !f.quiet {
 		report(cmd.OutOrStdout(), f.output, index, b.Plan.DataBytes())
+		for _, note := range b.Model.Notes {
+			fmt.Fprintln(cmd.OutOrStdout(), "note:", note)
+		}
 	}
 	return nil
 }

@@ -68,8 +68,8 @@ func (c *comparison) failure(path string, got, want []float32, width uint64, x *
 // roundingNote says what to expect where weights have been rounded.
 func roundingNote(x *artifact.Index) string {
 	var formats []string
-	for _, f := range []element.Format{element.BF16, element.F16} {
-		if slices.ContainsFunc(x.Operands, func(o artifact.Operand) bool { return o.Format == f }) {
+	for i := range x.Operands {
+		if f := x.Operands[i].Format; f != element.F32 && !slices.Contains(formats, f.String()) {
 			formats = append(formats, f.String())
 		}
 	}

@@ -56,7 +56,7 @@ func TestScripts(t *testing.T) {
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"status": status, "damage": damage, "cut": cut, "size": size, "holds": holds, "keys": keys, "unknown": unknown, "lose": lose,
+			"status": status, "damage": damage, "cut": cut, "size": size, "holds": holds, "keys": keys, "unknown": unknown, "lose": lose, "recode": recode, "operator": operator,
 		},
 	})
 }
@@ -167,14 +167,32 @@ func keys(ts *testscript.TestScript, _ bool, args []string) {
 
 // lose FILE NAME takes an initializer from an ONNX model.
 func lose(ts *testscript.TestScript, _ bool, args []string) {
-	b, err := os.ReadFile(ts.MkAbs(args[0]))
+	edit(ts, args[0], func(g *onnxpb.GraphProto) {
+		g.Initializer = slices.DeleteFunc(g.Initializer, func(t *onnxpb.TensorProto) bool { return t.GetName() == args[1] })
+	})
+}
+
+// operator FILE FROM TO makes nodes of one operator nodes of another.
+func operator(ts *testscript.TestScript, _ bool, args []string) {
+	edit(ts, args[0], func(g *onnxpb.GraphProto) {
+		for _, n := range g.Node {
+			if n.GetOpType() == args[1] {
+				n.OpType = &args[2]
+			}
+		}
+	})
+}
+
+// edit changes the graph of an ONNX model.
+func edit(ts *testscript.TestScript, file string, change func(*onnxpb.GraphProto)) {
+	b, err := os.ReadFile(ts.MkAbs(file))
 	ts.Check(err)
 	var m onnxpb.ModelProto
 	ts.Check(proto.Unmarshal(b, &m))
-	m.Graph.Initializer = slices.DeleteFunc(m.Graph.Initializer, func(t *onnxpb.TensorProto) bool { return t.GetName() == args[1] })
+	change(m.Graph)
 	b, err = proto.Marshal(&m)
 	ts.Check(err)
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o666))
+	ts.Check(os.WriteFile(ts.MkAbs(file), b, 0o666))
 }
 
 // unknown FILE writes an ONNX model that is of no known family: y = x + w.

@@ -21,7 +21,8 @@ func sourcesCommand() *cobra.Command {
 		Use:   "sources SOURCE",
 		Short: "List what a model file holds, with canonical names where its family is known",
 		Long: "List the parameters of a model whose family is known: canonical name, axes (in PyTorch's order), element type and the tensor\n" +
-			"of the file that holds it. Of any other model, and of one that lacks some of its family, list the tensors. --json prints both. Reads no weight.",
+			"of the file that holds it. Names are found by the paths of nodes, the names of tensors and the structure of the graph, which must\n" +
+			"agree; a name that was found in one way alone says in which. Of any other model, and of one that lacks some of its family, list the tensors. --json prints both. Reads no weight.",
 		Example:           "  npuw sources model.onnx",
 		Args:              needs("SOURCE"),
 		ValidArgsFunction: completeFiles("onnx"),
@@ -66,6 +67,7 @@ type sourceListing struct {
 	Family     string             `json:"family"` // empty: none that is known
 	Attributes map[string]any     `json:"attributes"`
 	Parameters []parameterListing `json:"parameters"`
+	Notes      []string           `json:"notes,omitempty"`   // on the model as a whole
 	Problem    string             `json:"problem,omitempty"` // why a model of a known family is not complete
 }
 
@@ -88,8 +90,12 @@ type parameterListing struct {
 	Axes   string   `json:"axes"`
 	Shape  []uint64 `json:"shape"`
 	Tensor string   `json:"tensor"`
-	Perm   []int    `json:"perm"` // axis i of the parameter is axis perm[i] of the tensor
+	Perm   []int    `json:"perm"`           // axis i of the parameter is axis perm[i] of the tensor
+	Part   string   `json:"part,omitempty"` // of the tensor, which holds other parameters too
 	Origin string   `json:"origin"`
+	// NamedBy has each way in which the name was found: "path" of the node, "value" (the tensor's name), "structure" of the graph.
+	NamedBy []string `json:"named_by"`
+	Note    string   `json:"note,omitempty"` // on a name in the file that does not count
 }
 
 func listSource(c *source.Catalogue, m *model.Model) sourceListing {
@@ -107,12 +113,16 @@ func listSource(c *source.Catalogue, m *model.Model) sourceListing {
 	if m == nil {
 		return l
 	}
-	l.Family = m.Family
+	l.Family, l.Notes = m.Family, m.Notes
 	for _, a := range m.Attributes {
 		l.Attributes[a.Name] = attributeValue(a)
 	}
 	for _, p := range m.Parameters {
-		l.Parameters = append(l.Parameters, parameterListing{p.Name, p.Axes, p.Shape, p.Tensor.Name, p.Perm, p.Origin})
+		e := parameterListing{Name: p.Name, Axes: p.Axes, Shape: p.Shape, Tensor: p.Tensor.Name, Perm: p.Perm, Part: p.Part, Origin: p.Origin, Note: p.Note}
+		for _, way := range p.Ways {
+			e.NamedBy = append(e.NamedBy, string(way))
+		}
+		l.Parameters = append(l.Parameters, e)
 	}
 	return l
 }
@@ -154,12 +164,28 @@ func printSource(w io.Writer, l sourceListing, m *model.Model) error {
 		}
 		fmt.Fprintf(w, " %s=%d", a.Name, a.Int)
 	}
-	fmt.Fprint(w, "\n\n")
+	fmt.Fprintln(w)
+	for _, note := range m.Notes {
+		fmt.Fprintf(w, "note      %s\n", note)
+	}
+	fmt.Fprintln(w)
 	fmt.Fprintln(t, "parameter\tshape\ttype\ttensor and node")
 	for _, p := range m.Parameters {
-		fmt.Fprintf(t, "%s\t%s\t%v\t%s\n", p.Name, axesAndSizes(p.Axes, p.Shape), p.Tensor.Type, p.Origin)
+		fmt.Fprintf(t, "%s\t%s\t%v\t%s%s\n", p.Name, axesAndSizes(p.Axes, p.Shape), p.Tensor.Type, p.Origin, howNamed(&p))
 	}
 	return t.Flush()
+}
+
+// howNamed tells how a parameter got its name where that was in one way alone, or another name does not count; "" elsewhere.
+func howNamed(p *model.Parameter) string {
+	how := ""
+	if len(p.Ways) == 1 {
+		how = fmt.Sprintf(" (named by %s alone)", p.Ways[0])
+	}
+	if p.Note != "" {
+		how += " (" + p.Note + ")"
+	}
+	return how
 }
 
 // axesAndSizes prints "N=512 K=256".

@@ -98,7 +98,7 @@ func New(r Request) (*Explanation, error) {
 	x := &Explanation{
 		Notation: r.Notation, Layout: l.String(), Shape: l.Shape(), Digits: digits(l), Format: r.Format.String(), Bits: bits,
 		Elements: l.Elements(), Bytes: byteSize(l, bits), Canonical: l.Canonical().String(), Hash: hex.EncodeToString(hash[:]),
-		Target: r.Target.Name, Transfers: transfers(l, bits, r.Target), Grids: grids(l),
+		Target: r.Target.Name, Transfers: transfers(l, bits, r.Target), Grids: Grids(l),
 	}
 	for _, a := range l.Axes {
 		x.Axes = append(x.Axes, Axis{string(rune(a.Name)), a.Extent, a.Padded})

@@ -35,6 +35,9 @@ func value(d layout.Digit, a layout.Axis) string {
 	return text
 }
 
+// Formula writes the position of an element of a valid layout, in elements, as a sum over the digits: "n/32*4096 + k/8%8*256 + k%8".
+func Formula(l layout.Layout) string { return formula(digits(l)) }
+
 // formula writes the position of an element as a sum over the digits.
 func formula(digits []Digit) string {
 	return terms(digits, func(i int) string { return digits[i].Value })

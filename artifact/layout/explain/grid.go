@@ -27,8 +27,8 @@ type Grid struct {
 // side is how many cells a grid has at most, down and across.
 const side = 16
 
-// grids draws the elements and, where the innermost digits are tiles that lie together, those tiles.
-func grids(l layout.Layout) []Grid {
+// Grids draws the elements of a valid layout and, where the innermost digits are tiles that lie together, those tiles.
+func Grids(l layout.Layout) []Grid {
 	l = l.Canonical()
 	down, across := drawnAxes(l)
 	list := []Grid{grid(l, down, across, "element")}

@@ -22,29 +22,32 @@ const (
 // tints is how many colours tiles take in turn.
 const tints = 6
 
-// style has every colour of the picture, for light and for dark surroundings.
-const style = `
-text { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; font-size: 13px; fill: #1c2024 }
-.title { font-size: 18px; font-weight: bold }
-.small { font-size: 12px; fill: #5b646d }
-.paper { fill: #ffffff }
-.cell { stroke: #ffffff; stroke-width: 1 }
-.tile { fill: none; stroke: #3a424a; stroke-width: 1.5 }
-.path { fill: none; stroke: #3a424a; stroke-opacity: 0.30; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round }
-.jump { stroke-width: 1; stroke-dasharray: 2 4; stroke-opacity: 0.45 }
-.start { fill: #3a424a; fill-opacity: 0.55 }
-.t0 { fill: #cfe3fb } .t1 { fill: #fde3c3 } .t2 { fill: #d3efd2 } .t3 { fill: #f5d3df } .t4 { fill: #e3dafa } .t5 { fill: #d0eeee }
-.pad { fill: #e8eaed } .padded { fill: #6b747d }
+// Style has every colour of the pictures, for light and for dark surroundings; a page with grids in it (Grid.WriteSVG) needs it once.
+// It says nothing of what is not in an element of class "layout".
+const Style = `
+.layout text { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; font-size: 13px; fill: #1c2024 }
+.layout .title { font-size: 18px; font-weight: bold }
+.layout .small { font-size: 12px; fill: #5b646d }
+.layout .paper { fill: #ffffff }
+.layout .cell { stroke: #ffffff; stroke-width: 1 }
+.layout .tile { fill: none; stroke: #3a424a; stroke-width: 1.5 }
+.layout .path { fill: none; stroke: #3a424a; stroke-opacity: 0.30; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round }
+.layout .jump { stroke-width: 1; stroke-dasharray: 2 4; stroke-opacity: 0.45 }
+.layout .start { fill: #3a424a; fill-opacity: 0.55 }
+.layout .t0 { fill: #cfe3fb } .layout .t1 { fill: #fde3c3 } .layout .t2 { fill: #d3efd2 }
+.layout .t3 { fill: #f5d3df } .layout .t4 { fill: #e3dafa } .layout .t5 { fill: #d0eeee }
+.layout .pad { fill: #e8eaed } .layout .padded { fill: #6b747d }
 @media (prefers-color-scheme: dark) {
-text { fill: #e8eaed }
-.small { fill: #a2abb4 }
-.paper { fill: #15181c }
-.cell { stroke: #15181c }
-.tile { stroke: #c9d1d9 }
-.path { stroke: #e8eaed }
-.start { fill: #e8eaed }
-.t0 { fill: #1d4268 } .t1 { fill: #68461a } .t2 { fill: #22522a } .t3 { fill: #6b2c44 } .t4 { fill: #453676 } .t5 { fill: #1b5155 }
-.pad { fill: #2a2f35 } .padded { fill: #8f98a1 }
+.layout text { fill: #e8eaed }
+.layout .small { fill: #a2abb4 }
+.layout .paper { fill: #15181c }
+.layout .cell { stroke: #15181c }
+.layout .tile { stroke: #c9d1d9 }
+.layout .path { stroke: #e8eaed }
+.layout .start { fill: #e8eaed }
+.layout .t0 { fill: #1d4268 } .layout .t1 { fill: #68461a } .layout .t2 { fill: #22522a }
+.layout .t3 { fill: #6b2c44 } .layout .t4 { fill: #453676 } .layout .t5 { fill: #1b5155 }
+.layout .pad { fill: #2a2f35 } .layout .padded { fill: #8f98a1 }
 }
 `
 
@@ -67,19 +70,32 @@ func (x *Explanation) WriteSVG(w io.Writer) error {
 	// A character is 0.62 em wide at most in the fonts above.
 	wide = max(wide, 2*margin+len([]rune(title))*18*62/100, 2*margin+len(subtitle)*12*62/100, 2*margin+len(position)*12*62/100)
 	high += gridTop + margin + 30
-	p.line(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img">`, wide, high, wide, high)
+	p.line(`<svg xmlns="http://www.w3.org/2000/svg" class="layout" viewBox="0 0 %d %d" width="%d" height="%d" role="img">`, wide, high, wide, high)
 	p.line(`<title>%s</title>`, html.EscapeString(title))
-	p.line(`<style>%s</style>`, style)
+	p.line(`<style>%s</style>`, Style)
 	p.line(`<rect class="paper" width="%d" height="%d"/>`, wide, high)
 	p.text(margin, margin+16, "title", "", title)
 	p.text(margin, margin+36, "small", "", subtitle)
 	left := margin
 	for _, g := range x.Grids {
+		p.text(left, gridTop-26, "small", "", g.Title())
 		p.svgGrid(g, left)
 		gw, _ := g.extent()
 		left += gw + margin
 	}
 	p.text(margin, high-margin, "small", "", position)
+	p.line(`</svg>`)
+	return p.err
+}
+
+// WriteSVG draws a grid by itself, without its title, for a page that has Style.
+func (g Grid) WriteSVG(w io.Writer) error {
+	const top = gridTop - 24 // where the numbers of columns begin
+	p := &printer{w: w}
+	wide, high := labelWidth+len(g.Values[0])*g.cellWidth()+1, gridTop-top+len(g.Values)*cellHeight+1
+	p.line(`<svg xmlns="http://www.w3.org/2000/svg" class="layout" viewBox="0 %d %d %d" width="%d" height="%d" role="img">`, top, wide, high, wide, high)
+	p.line(`<title>%s</title>`, html.EscapeString(g.Title()))
+	p.svgGrid(g, 0)
 	p.line(`</svg>`)
 	return p.err
 }
@@ -113,7 +129,6 @@ func (g Grid) cellWidth() int {
 
 func (p *printer) svgGrid(g Grid, left int) {
 	cw := g.cellWidth()
-	p.text(left, gridTop-26, "small", "", g.Title())
 	x0 := left + labelWidth
 	for column := range g.Values[0] {
 		p.text(x0+column*cw+cw/2, gridTop-8, "small", "middle", fmt.Sprint(column))

@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"npuw/artifact/layout"
 )
 
 // checkSVG wants well-formed XML with one root, in a picture that asks for nothing from elsewhere and runs nothing.
@@ -75,8 +77,43 @@ func TestSVG(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, class := range []string{"title", "small", "paper", "cell", "tile", "path", "jump", "start", "t0", "t5", "pad", "padded"} {
-		if !strings.Contains(style, "."+class+" ") || !strings.Contains(b.String(), `class="`+class) && !strings.Contains(b.String(), " "+class+`"`) {
+		if !strings.Contains(Style, ".layout ."+class+" ") || !strings.Contains(b.String(), `class="`+class) && !strings.Contains(b.String(), " "+class+`"`) {
 			t.Errorf("class %s is not both styled and used", class)
+		}
+	}
+}
+
+// TestGridSVG: a grid by itself has the cells of one in the picture, and no style that would reach what is around it.
+func TestGridSVG(t *testing.T) {
+	t.Parallel()
+	for _, notation := range []string{"N* K* K8 N8 K8 N4", "K* N*"} {
+		spec, err := layout.Parse(notation)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := spec.Resolve([]layout.Axis{{Name: 'K', Extent: 100}, {Name: 'N', Extent: 70}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range Grids(l) {
+			var b bytes.Buffer
+			if err := g.WriteSVG(&b); err != nil {
+				t.Fatal(err)
+			}
+			cells, numbers := checkSVG(t, b.Bytes())
+			if want := len(g.Values) * len(g.Values[0]); cells != want || numbers != want+len(g.Values[0]) {
+				t.Errorf("%s: %d cells and %d numbers", notation, cells, numbers)
+			}
+			if strings.Contains(b.String(), "<style") || !strings.Contains(b.String(), `class="layout"`) {
+				t.Errorf("%s: no picture for a page: %.200s", notation, b.Bytes())
+			}
+		}
+	}
+	for line := range strings.Lines(Style) {
+		for rule := range strings.SplitAfterSeq(strings.TrimSpace(line), "} ") {
+			if !strings.HasPrefix(rule, ".layout ") && rule != "" && rule != "}" && !strings.HasPrefix(rule, "@media") {
+				t.Errorf("%q is about more than layouts", rule)
+			}
 		}
 	}
 }

@@ -21,21 +21,22 @@ import (
 var npuw string
 
 func TestMain(m *testing.M) {
+	run := pyreader.Compared(m, artifact.Open).Run
+	if npuw = os.Getenv("NPUW_TEST_COMMAND"); npuw != "" { // in a program that a test starts
+		os.Exit(run())
+	}
 	dir, err := os.MkdirTemp("", "npuw-accidents-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	status := withCommand(dir, pyreader.Compared(m, artifact.Open).Run)
+	status := withCommand(dir, run)
 	os.RemoveAll(dir)
 	os.Exit(status)
 }
 
-// withCommand builds the command in a folder, and runs. In a program that a test starts there is a command already.
+// withCommand builds the command into a folder, then calls run.
 func withCommand(dir string, run func() int) int {
-	if npuw = os.Getenv("NPUW_TEST_COMMAND"); npuw != "" {
-		return run()
-	}
 	npuw = filepath.Join(dir, "npuw")
 	if runtime.GOOS == "windows" {
 		npuw += ".exe"

@@ -1,8 +1,13 @@
 // Runs a Whisper encoder with ONNX Runtime: node ort.js MODEL INPUT OUTPUT MELS FRAMES. Input and output are little-endian float32.
+// node ort.js MODEL LEVEL OPTIMIZED writes what its optimizer makes of the model: LEVEL is basic, extended or all.
 const fs = require("fs");
 const ort = require(process.env.NPUW_ORT + "/node_modules/onnxruntime-node");
 
 async function main([model, input, output, mels, frames]) {
+  if (mels === undefined) {
+    await ort.InferenceSession.create(model, { graphOptimizationLevel: input, optimizedModelFilePath: output, logSeverityLevel: 3 });
+    return;
+  }
   const bytes = fs.readFileSync(input);
   const x = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
   const session = await ort.InferenceSession.create(model, { intraOpNumThreads: 2, logSeverityLevel: 3 });

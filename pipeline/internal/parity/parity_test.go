@@ -33,9 +33,7 @@ const tolerance = 1e-4
 var ortScript []byte
 
 func TestParity(t *testing.T) {
-	if os.Getenv("NPUW_ORT") == "" {
-		t.Skip("NPUW_ORT names no folder with onnxruntime-node: run `go tool mage test:parity`")
-	}
+	needORT(t)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
@@ -71,8 +69,31 @@ func TestParity(t *testing.T) {
 	}
 }
 
-// compare packs the model by every built-in recipe that is wanted and compares the encoder's output with ONNX Runtime's. Recipes in
-// BF16 must give the same bits as each other.
+func needORT(t *testing.T) {
+	t.Helper()
+	if os.Getenv("NPUW_ORT") == "" {
+		t.Skip("NPUW_ORT names no folder with onnxruntime-node: run `go tool mage test:parity`")
+	}
+}
+
+// gates say what a recipe's output must be, on weights that were rounded to BF16 beforehand. Of those not named here, it must
+// agree to tolerance, with the bits of all others.
+var gates = map[string]struct {
+	cosine float64                         // at least
+	exact  func(c whisperonnx.Config) bool // to tolerance too, but not with the bits of others; nil: never
+}{
+	// Q is scaled by head_dim^-0.5 before it is rounded, which changes no bits when that is a power of two; biases are added in
+	// another order.
+	"whisper-encoder/npu1-rowmajor-bias": {0.999, func(c whisperonnx.Config) bool {
+		root := int(math.Sqrt(float64(c.DModel / c.Heads)))
+		return root*root*c.Heads == c.DModel && root&(root-1) == 0
+	}},
+	"whisper-encoder/npu1-int8":  {0.99, nil},
+	"whisper-encoder/npu2-bfp16": {0.97, nil},
+	"whisper-encoder/npu1-int4":  {0.8, nil},
+}
+
+// compare packs the model by every built-in recipe that is wanted and compares the encoder's output with ONNX Runtime's.
 func compare(t *testing.T, c whisperonnx.Config, model string, input []float32, wanted func(*recipe.Recipe) bool) {
 	t.Helper()
 	want := runONNX(t, c, model, input)
@@ -84,10 +105,15 @@ func compare(t *testing.T, c whisperonnx.Config, model string, input []float32, 
 		got := runArtifact(t, model, r.Name, element.F32, input)
 		worst, cosine := difference(got, want)
 		t.Logf("%s %s: max error %.3g, cosine %.9f", filepath.Base(model), r.Name, worst, cosine)
-		if !(worst <= tolerance) {
+		gate, gated := gates[r.Name]
+		exact := !gated || gate.exact != nil && gate.exact(c)
+		if exact && !(worst <= tolerance) {
 			t.Errorf("%s %s: max error %g, at most %g allowed", filepath.Base(model), r.Name, worst, tolerance)
 		}
-		if r.Name == "whisper-encoder/f32" {
+		if !(cosine >= gate.cosine) {
+			t.Errorf("%s %s: cosine %g, at least %g was expected", filepath.Base(model), r.Name, cosine, gate.cosine)
+		}
+		if gated || r.Name == "whisper-encoder/f32" {
 			continue
 		}
 		if first == nil {
@@ -143,17 +169,12 @@ func runArtifact(t *testing.T, model, recipeName string, activations element.For
 func runONNX(t *testing.T, c whisperonnx.Config, model string, input []float32) []float32 {
 	t.Helper()
 	dir := pyreader.TempDir(t)
-	script, in, out := filepath.Join(dir, "ort.js"), filepath.Join(dir, "in.f32"), filepath.Join(dir, "out.f32")
+	in, out := filepath.Join(dir, "in.f32"), filepath.Join(dir, "out.f32")
 	raw, _ := binary.Append(nil, binary.LittleEndian, input)
-	for path, b := range map[string][]byte{script: ortScript, in: raw} {
-		if err := os.WriteFile(path, b, 0o666); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.WriteFile(in, raw, 0o666); err != nil {
+		t.Fatal(err)
 	}
-	node := exec.Command("node", script, model, in, out, fmt.Sprint(c.Mels), fmt.Sprint(2*c.Positions))
-	if text, err := node.CombinedOutput(); err != nil {
-		t.Fatalf("ONNX Runtime: %v\n%s", err, text)
-	}
+	ort(t, model, in, out, fmt.Sprint(c.Mels), fmt.Sprint(2*c.Positions))
 	raw, err := os.ReadFile(out)
 	if err != nil {
 		t.Fatal(err)
@@ -164,6 +185,18 @@ func runONNX(t *testing.T, c whisperonnx.Config, model string, input []float32) 
 	y := make([]float32, len(raw)/4)
 	_, _ = binary.Decode(raw, binary.LittleEndian, y)
 	return y
+}
+
+// ort runs ort.js.
+func ort(t *testing.T, args ...string) {
+	t.Helper()
+	script := filepath.Join(pyreader.TempDir(t), "ort.js")
+	if err := os.WriteFile(script, ortScript, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := exec.Command("node", append([]string{script}, args...)...).CombinedOutput(); err != nil {
+		t.Fatalf("ONNX Runtime: %v\n%s", err, text)
+	}
 }
 
 // roundWeights writes the model with every weight rounded to the nearest BF16 value, ties to even. It shares no code with the

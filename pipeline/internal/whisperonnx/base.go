@@ -11,17 +11,20 @@ func BaseModel(dir string) (string, error) {
 	if path := os.Getenv("NPUW_BASE_MODEL"); path != "" {
 		return path, nil
 	}
-	const beside = "shared/fixtures/whisper-base/whisper-base-encoder.onnx"
-	for at, err := filepath.Abs("."); err == nil && at != filepath.Dir(at); at = filepath.Dir(at) {
-		if path := filepath.Join(at, beside); exists(path) {
-			return path, nil
-		}
+	if path := Beside("shared/fixtures/whisper-base/whisper-base-encoder.onnx"); path != "" {
+		return path, nil
 	}
 	path := filepath.Join(dir, "whisper-base-encoder.onnx")
 	return path, Write(path, Base)
 }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
+// Beside gives the path of a file or folder that lies beside the checkout, or above that, and not in it: "" if there is none.
+func Beside(name string) string {
+	for at, err := filepath.Abs("."); err == nil && at != filepath.Dir(at); at = filepath.Dir(at) {
+		path := filepath.Join(at, filepath.FromSlash(name))
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	return ""
 }

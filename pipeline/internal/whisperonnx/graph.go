@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,45 +21,78 @@ const (
 	graphInitializer = 5
 	nodeAttribute    = 5
 	attributeTensor  = 5
+	attributeGraph   = 6
 	tensorRaw        = 9
 )
 
-const int64Type = pb.TensorProto_INT64
+const (
+	int64Type = pb.TensorProto_INT64
+	microsoft = "com.microsoft" // domain of ONNX Runtime's operators
+)
 
 // graph is an encoder under construction.
 type graph struct {
 	Config
-	names   map[string]int // how many nodes have a scope and operator
-	number  int            // of anonymous values
+	parameters map[string]*Parameter // by name, without "encoder."
+	names      map[string]int        // how many nodes have a scope and operator
+	number     int                   // of anonymous values
+	stripped   map[string]string     // names of values to what they are called instead
+	ties       map[string]string     // ".weight" and ".bias" to the LayerNorm's that is written, where all are equal
+	identities [][2]string           // of tied weights: the value that is written, and one that is equal
+	body                             // that nodes and weights are added to: the main graph, or a branch
+	dataAt     int                   // where the next weights begin in the data file
+	data       message
+	file       string // name of the data file
+}
+
+// body is what a graph is made of.
+type body struct {
 	nodes   []message
 	weights []message
 	last    []message // weights of MatMul, which torch.onnx puts after all others
-	dataAt  int       // where the next weights begin in the data file
-	data    message
-	file    string // name of the data file
+}
+
+// contents is the encoding of the graph b, but for its name, inputs and outputs.
+func (b body) contents() message {
+	contents := message{}
+	for _, n := range b.nodes {
+		contents = append(contents, field(graphNode, n)...)
+	}
+	for _, w := range append(b.weights, b.last...) {
+		contents = append(contents, field(graphInitializer, w)...)
+	}
+	return contents
 }
 
 // model gives the bytes of the model and of its data file.
 func (c Config) model(dataFile string) (model, data message) {
-	g := &graph{Config: c, names: map[string]int{}, file: dataFile}
+	g := &graph{
+		Config: c, file: dataFile, parameters: map[string]*Parameter{}, names: map[string]int{}, stripped: map[string]string{}, ties: map[string]string{},
+	}
+	list := c.Parameters()
+	for i := range list {
+		g.parameters[strings.TrimPrefix(list[i].Name, "encoder.")] = &list[i]
+	}
 	g.encoder()
-	contents := message{}
-	for _, n := range g.nodes {
-		contents = append(contents, field(graphNode, n)...)
+	var identities []message // torch.onnx has the last first
+	for i, tie := range slices.Backward(g.identities) {
+		identities = append(identities, g.encodedNode("", fmt.Sprintf("Identity_%d", len(g.identities)-1-i), "Identity", tie[1:], nil, tie[0]))
 	}
-	for _, w := range append(g.weights, g.last...) {
-		contents = append(contents, field(graphInitializer, w)...)
-	}
-	contents = append(contents, encoded(&pb.GraphProto{
+	g.nodes = append(identities, g.nodes...)
+	contents := append(g.contents(), encoded(&pb.GraphProto{
 		Name:   proto.String("torch_jit"),
 		Input:  []*pb.ValueInfoProto{g.value("input_features", c.Mels, 2*c.Positions)},
 		Output: []*pb.ValueInfoProto{g.value("last_hidden_state", c.Positions, c.DModel)},
 	})...)
+	irVersion := map[int]int64{14: 7, 17: 8, 23: 11}[g.opset()]
+	opsets := []*pb.OperatorSetIdProto{{Version: proto.Int64(int64(g.opset()))}}
+	if g.names[microsoft] > 0 {
+		opsets = append(opsets, &pb.OperatorSetIdProto{Domain: proto.String(microsoft), Version: proto.Int64(1)})
+	}
 	model = append(encoded(&pb.ModelProto{
-		IrVersion: proto.Int64(7), ProducerName: proto.String("pytorch"), ProducerVersion: proto.String("1.13.0"),
+		IrVersion: &irVersion, ProducerName: proto.String("pytorch"), ProducerVersion: proto.String("1.13.0"),
 	}), field(modelGraph, contents)...)
-	model = append(model, encoded(&pb.ModelProto{OpsetImport: []*pb.OperatorSetIdProto{{Version: proto.Int64(14)}}})...)
-	return model, g.data
+	return append(model, encoded(&pb.ModelProto{OpsetImport: opsets})...), g.data
 }
 
 // dataType is the ONNX type of weights and constants.
@@ -91,16 +125,83 @@ func (g *graph) name(scope, op string) string {
 
 // node adds a node in a scope, a module path, and gives the name of its output.
 func (g *graph) node(scope, op string, attributes []*pb.AttributeProto, inputs ...string) string {
-	name := g.name(scope, op)
-	output := name + "_output_0"
-	g.add(name, op, output, attributes, inputs...)
-	return output
+	return g.outputs(scope, op, attributes, 1, inputs...)[0]
 }
 
-func (g *graph) add(name, op, output string, attributes []*pb.AttributeProto, inputs ...string) {
-	g.nodes = append(g.nodes, encoded(&pb.NodeProto{
-		Name: &name, OpType: &op, Input: inputs, Output: []string{output}, Attribute: attributes,
-	}))
+// outputs adds a node of several outputs.
+func (g *graph) outputs(scope, op string, attributes []*pb.AttributeProto, n int, inputs ...string) []string {
+	name := g.name(scope, op)
+	var outputs []string
+	for i := range n {
+		outputs = append(outputs, fmt.Sprintf("%s_output_%d", name, i))
+	}
+	g.add("", name, op, outputs, attributes, inputs...)
+	return outputs
+}
+
+// fused adds a node of ONNX Runtime's.
+func (g *graph) fused(scope, op string, attributes []*pb.AttributeProto, inputs ...string) string {
+	name := g.name(scope, op)
+	g.add(microsoft, name, op, []string{name + "_output_0"}, attributes, inputs...)
+	return name + "_output_0"
+}
+
+func (g *graph) add(domain, name, op string, outputs []string, attributes []*pb.AttributeProto, inputs ...string) {
+	g.nodes = append(g.nodes, g.encodedNode(domain, name, op, outputs, attributes, inputs...))
+}
+
+func (g *graph) encodedNode(domain, name, op string, outputs []string, attributes []*pb.AttributeProto, inputs ...string) message {
+	n := &pb.NodeProto{OpType: &op, Attribute: attributes}
+	if domain != "" {
+		n.Domain = &domain
+		g.names[domain]++
+	}
+	if !g.Stripped {
+		n.Name = &name
+	}
+	for _, in := range inputs {
+		n.Input = append(n.Input, g.called(in))
+	}
+	for _, out := range outputs {
+		n.Output = append(n.Output, g.called(out))
+	}
+	return encoded(n)
+}
+
+// called is what a value is called in the file.
+func (g *graph) called(value string) string {
+	if !g.Stripped || value == "" || value == "input_features" || value == "last_hidden_state" {
+		return value
+	}
+	if g.stripped[value] == "" {
+		g.stripped[value] = "t" + strconv.Itoa(len(g.stripped))
+	}
+	return g.stripped[value]
+}
+
+// inBranch adds an If whose one branch is what add makes of x, and gives the name of its value. The other branch gives x back.
+// Whether it is taken hangs on whether the batch is empty, which no reader of the file can know.
+func (g *graph) inBranch(scope, x string, add func() string) string {
+	condition := g.node(scope, "Greater", nil, g.dimension(scope, x, 0), g.node(scope, "Constant", constant(integer(0))))
+	around := g.body
+	g.body = body{}
+	y := add()
+	then := append(g.contents(), encoded(&pb.GraphProto{Name: proto.String("then"), Output: []*pb.ValueInfoProto{{Name: proto.String(g.called(y))}}})...)
+	g.body = body{}
+	y = g.node(scope, "Identity", nil, x)
+	otherwise := append(g.contents(), encoded(&pb.GraphProto{Name: proto.String("else"), Output: []*pb.ValueInfoProto{{Name: proto.String(g.called(y))}}})...)
+	g.body = around
+	name := g.name(scope, "If")
+	n := g.encodedNode("", name, "If", []string{name + "_output_0"}, nil, condition)
+	for _, b := range []struct {
+		name  string
+		graph message
+	}{{"then_branch", then}, {"else_branch", otherwise}} {
+		attribute := append(encoded(&pb.AttributeProto{Name: &b.name, Type: pb.AttributeProto_GRAPH.Enum()}), field(attributeGraph, b.graph)...)
+		n = append(n, field(nodeAttribute, attribute)...)
+	}
+	g.nodes = append(g.nodes, n)
+	return name + "_output_0"
 }
 
 // scalar adds a Constant node with a float.
@@ -130,52 +231,12 @@ func ints(name string, values ...int64) *pb.AttributeProto {
 	return &pb.AttributeProto{Name: &name, Ints: values, Type: pb.AttributeProto_INTS.Enum()}
 }
 
+func floatAttribute(name string, v float32) *pb.AttributeProto {
+	return &pb.AttributeProto{Name: &name, F: &v, Type: pb.AttributeProto_FLOAT.Enum()}
+}
+
 func integerAttribute(name string, v int64) *pb.AttributeProto {
 	return &pb.AttributeProto{Name: &name, I: &v, Type: pb.AttributeProto_INT.Enum()}
-}
-
-// parameter adds the weights of one parameter, and gives the name of their value.
-func (g *graph) parameter(p *Parameter) string {
-	t := &tensor{Parameter: *p, transposed: p.linear && !g.Gemm}
-	name := strings.TrimPrefix(p.Name, "encoder.")
-	if p.linear {
-		if g.Gemm {
-			name = linearPath(p.Name) + "/MatMul_output_0_weight"
-		} else {
-			g.number++
-			name = fmt.Sprintf("onnx::MatMul_%d", g.number)
-		}
-	}
-	contents := g.tensor(t, name)
-	switch {
-	case g.ConstantNodes:
-		attribute := append(encoded(&pb.AttributeProto{Name: proto.String("value"), Type: pb.AttributeProto_TENSOR.Enum()}), field(attributeTensor, contents)...)
-		n := encoded(&pb.NodeProto{Name: proto.String("Constant_of_" + name), OpType: proto.String("Constant"), Output: []string{name}})
-		g.nodes = append(g.nodes, append(n, field(nodeAttribute, attribute)...))
-	case p.linear:
-		g.last = append(g.last, contents)
-	default:
-		g.weights = append(g.weights, contents)
-	}
-	return name
-}
-
-// tensor is the TensorProto of t.
-func (g *graph) tensor(t *tensor, name string) message {
-	head := &pb.TensorProto{Dims: t.dims(), DataType: proto.Int32(int32(g.dataType()))}
-	if !g.ConstantNodes {
-		head.Name = &name
-	}
-	if !g.External {
-		return append(encoded(head), field(tensorRaw, message{{weights: t}})...)
-	}
-	head.DataLocation = pb.TensorProto_EXTERNAL.Enum()
-	for _, e := range [][2]string{{"location", g.file}, {"offset", strconv.Itoa(g.dataAt)}, {"length", strconv.Itoa(t.bytes())}} {
-		head.ExternalData = append(head.ExternalData, &pb.StringStringEntryProto{Key: &e[0], Value: &e[1]})
-	}
-	g.dataAt += t.bytes()
-	g.data = append(g.data, piece{weights: t})
-	return encoded(head)
 }
 
 // linearPath is the module path of a linear weight, as nodes have it: "/layers.0/self_attn/q_proj".
@@ -189,7 +250,7 @@ func linearPath(parameter string) string {
 func (g *graph) anonymousZero() string {
 	g.number++
 	output := fmt.Sprintf("onnx::Unsqueeze_%d", g.number)
-	g.add(fmt.Sprintf("Constant_%d", g.number), "Constant", output, constant(integer(0, 1)))
+	g.add("", fmt.Sprintf("Constant_%d", g.number), "Constant", []string{output}, constant(integer(0, 1)))
 	return output
 }
 

@@ -1,10 +1,9 @@
 package whisperonnx
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math"
-	"slices"
+	"strings"
 
 	"npuw/artifact/element"
 )
@@ -24,6 +23,9 @@ func (c Config) Parameters() []Parameter {
 	var list []Parameter
 	add := func(linear bool, name string, shape ...int) {
 		seed := mix(c.Seed + mix(uint64(len(list))))
+		if c.Tied && strings.Contains(name, "layer_norm") { // all equal, the scales and the shifts
+			seed = mix(c.Seed + uint64(len(name[strings.LastIndex(name, "."):])))
+		}
 		list = append(list, Parameter{Name: "encoder." + name, Shape: shape, format: max(c.Type, element.F32), seed: seed, linear: linear})
 	}
 	d := c.DModel
@@ -104,53 +106,4 @@ func mix(x uint64) uint64 {
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31
-}
-
-// tensor is a parameter as the file holds it.
-type tensor struct {
-	Parameter
-	transposed bool // [K,N]
-}
-
-// dims is the shape in the file.
-func (t *tensor) dims() []int64 {
-	var dims []int64
-	for _, s := range t.Shape {
-		dims = append(dims, int64(s))
-	}
-	if t.transposed {
-		slices.Reverse(dims)
-	}
-	return dims
-}
-
-func (t *tensor) bytes() int { return t.Elements() * t.format.Size() }
-
-// write appends the little-endian values, piece by piece, to what flush empties.
-func (t *tensor) write(buffer []byte, flush func([]byte) error) error {
-	rows, cols := 1, t.Elements()
-	if t.transposed {
-		rows, cols = t.Shape[1], t.Shape[0]
-	}
-	b := buffer[:0]
-	for r := range rows {
-		for c := range cols {
-			if len(b)+8 > cap(b) {
-				if err := flush(b); err != nil {
-					return err
-				}
-				b = b[:0]
-			}
-			bits := t.bits(c*rows + r)
-			switch t.format.Size() {
-			case 2:
-				b = binary.LittleEndian.AppendUint16(b, uint16(bits))
-			case 4:
-				b = binary.LittleEndian.AppendUint32(b, uint32(bits))
-			default:
-				b = binary.LittleEndian.AppendUint64(b, bits)
-			}
-		}
-	}
-	return flush(b)
 }

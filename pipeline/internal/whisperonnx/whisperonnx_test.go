@@ -13,38 +13,36 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"npuw/artifact/element"
-	"npuw/pipeline/model"
 	"npuw/pipeline/model/families"
-	"npuw/pipeline/source"
 	pb "npuw/schema/onnxpb"
 )
 
-// testConfigs are the kinds of files that there are.
-func testConfigs() map[string]Config {
-	configs := map[string]Config{}
-	for _, format := range []element.Format{element.F32, element.F16, element.BF16, element.F64} {
-		c := Odd
-		c.Type, c.Seed = format, uint64(format)
-		configs[format.String()] = c
-	}
-	for name, change := range map[string]func(c *Config){
-		"tiny":               func(c *Config) { *c = Tiny },
-		"gemm":               func(c *Config) { c.Gemm = true },
-		"external":           func(c *Config) { c.External = true },
-		"constants":          func(c *Config) { c.ConstantNodes = true },
-		"constants external": func(c *Config) { c.ConstantNodes, c.External, c.Gemm = true, true, true },
-	} {
-		c := Odd
-		change(&c)
-		configs[name] = c
+// testConfigs are all forms, and some that occur together.
+func testConfigs(t *testing.T) map[string]Config {
+	t.Helper()
+	configs := map[string]Config{"plain": Odd, "fixture": Tiny}
+	for _, names := range append(Forms(), combinations...) {
+		c, err := Odd.With(names)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Seed = uint64(len(configs))
+		configs[names] = c
 	}
 	return configs
+}
+
+var combinations = []string{
+	"constants,external,gemm", "gemm,stripped", "gemm,nested,external", "opset17,stripped", "opset17,nested,stripped,constants", "nested,attention", "tied,stripped",
+	"f16,attention", "f16,optimized,external", "bf16,mha-packed,stripped", "f64,mha-sliced,external", "attention,constants,external,stripped",
+	"gelu,opset17,fusedmatmul", "gemm,sdpa,opset17", "gemm,mha,stripped", "fusedmatmul,mha", "skipnorm,gemm", "skipnorm,nested", "optimized,stripped", "operator,stripped,opset17",
+	"skipnorm,fastgelu,mha-packed,stripped",
 }
 
 // What is written is recognised as an encoder of its sizes, and every parameter has its values.
 func TestWrite(t *testing.T) {
 	t.Parallel()
-	for name, c := range testConfigs() {
+	for name, c := range testConfigs(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "m.onnx")
@@ -59,69 +57,38 @@ func TestWrite(t *testing.T) {
 			if m == nil {
 				t.Fatal("not recognised")
 			}
-			sizes := map[string]int64{}
-			for _, a := range m.Attributes {
-				sizes[a.Name] = a.Int
+			if err := c.Check(catalogue, m); err != nil {
+				t.Error(err)
 			}
-			for name, want := range map[string]int{"layers": c.Layers, "d_model": c.DModel, "heads": c.Heads, "ffn": c.FFN, "mels": c.Mels, "positions": c.Positions} {
-				if sizes[name] != int64(want) {
-					t.Errorf("%s is %d, expected %d", name, sizes[name], want)
-				}
-			}
-			checkValues(t, c, catalogue, m)
 		})
-	}
-}
-
-func checkValues(t *testing.T, c Config, catalogue *source.Catalogue, m *model.Model) {
-	t.Helper()
-	list := c.Parameters()
-	if len(m.Parameters) != len(list) {
-		t.Fatalf("%d parameters, expected %d", len(m.Parameters), len(list))
-	}
-	for i := range list {
-		p := &list[i]
-		j := slices.IndexFunc(m.Parameters, func(q model.Parameter) bool { return q.Name == p.Name })
-		if j < 0 || fmt.Sprint(m.Parameters[j].Shape) != fmt.Sprint(p.Shape) {
-			t.Errorf("%s %v is not among the parameters", p.Name, p.Shape)
-			continue
-		}
-		q := &m.Parameters[j]
-		raw := make([]byte, p.Elements()*q.Tensor.Type.Size())
-		values := make([]float64, p.Elements())
-		if err := catalogue.ReadAt(raw, &q.Tensor, 0); err != nil {
-			t.Fatal(err)
-		}
-		if err := element.ToFloat64(values, raw, q.Tensor.Type); err != nil {
-			t.Fatal(err)
-		}
-		for i := range values {
-			at := i // in the file
-			if q.Perm[0] != 0 {
-				at = i%p.Shape[1]*p.Shape[0] + i/p.Shape[1]
-			}
-			if values[at] != p.At(i) {
-				t.Errorf("%s: value %d is %v, expected %v", p.Name, i, values[at], p.At(i))
-				break
-			}
-		}
 	}
 }
 
 // The graph is, node for node, the one that torch.onnx exports.
 func TestGraphIsThatOfARealExport(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "m.onnx")
-	if err := Write(path, Tiny); err != nil {
-		t.Fatal(err)
+	for fixture, names := range map[string]string{"encoder": "", "op17-encoder": "opset17", "dflt-encoder": "tied"} {
+		c, err := Tiny.With(names)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "m.onnx")
+		if err := Write(path, c); err != nil {
+			t.Fatal(err)
+		}
+		sameGraph(t, fixture, read(t, path), read(t, "../../../testdata/whisper-tiny/whisper-tiny-"+fixture+".onnx"))
 	}
-	got, want := read(t, path), read(t, "../../../testdata/whisper-tiny/whisper-tiny-encoder.onnx")
+}
+
+// sameGraph compares all of two models but the values of weights.
+func sameGraph(t *testing.T, fixture string, got, want *pb.ModelProto) {
+	t.Helper()
 	if len(got.Graph.Node) != len(want.Graph.Node) || len(got.Graph.Initializer) != len(want.Graph.Initializer) {
-		t.Fatalf("%d nodes, %d initializers; expected %d, %d", len(got.Graph.Node), len(got.Graph.Initializer), len(want.Graph.Node), len(want.Graph.Initializer))
+		t.Fatalf("%s: %d nodes, %d initializers; expected %d, %d", fixture, len(got.Graph.Node), len(got.Graph.Initializer), len(want.Graph.Node), len(want.Graph.Initializer))
 	}
 	for i, n := range got.Graph.Node {
 		if w := want.Graph.Node[i]; !proto.Equal(n, w) {
-			t.Fatalf("node %d is\n%v\nexpected\n%v", i, n, w)
+			t.Fatalf("%s: node %d is\n%v\nexpected\n%v", fixture, i, n, w)
 		}
 		got.Graph.Node[i] = nil
 	}
@@ -133,13 +100,13 @@ func TestGraphIsThatOfARealExport(t *testing.T) {
 		return all
 	}
 	if g, w := shapes(got), shapes(want); !mapsEqual(g, w) {
-		t.Errorf("initializers %v, expected %v", g, w)
+		t.Errorf("%s: initializers %v, expected %v", fixture, g, w)
 	}
 	for _, m := range []*pb.ModelProto{got, want} {
 		m.Graph.Node, m.Graph.Initializer = nil, nil
 	}
 	if !proto.Equal(got, want) {
-		t.Errorf("%v, expected %v", got, want)
+		t.Errorf("%s: %v, expected %v", fixture, got, want)
 	}
 }
 
@@ -237,4 +204,57 @@ func BenchmarkWrite(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.SetBytes(info.Size())
+}
+
+// What is not the model is told apart from it.
+func TestCheckFails(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "m.onnx")
+	if err := Write(path, Odd); err != nil {
+		t.Fatal(err)
+	}
+	catalogue, m, err := families.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer catalogue.Close()
+	for name, change := range map[string]func(c *Config){
+		"values": func(c *Config) { c.Seed++ }, "heads": func(c *Config) { c.Heads = 2 }, "layers": func(c *Config) { c.Layers++ },
+		"a shape": func(c *Config) { c.FFN++ }, "the type": func(c *Config) { c.Type = element.F16 },
+	} {
+		c := Odd
+		change(&c)
+		if c.Check(catalogue, m) == nil {
+			t.Errorf("other %s: no difference found", name)
+		}
+	}
+}
+
+// The sizes of published models, by how many parameters their encoders are known to have.
+func TestSizes(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]int64{
+		"tiny": 8208384, "base": 20590592, "small": 88154112, "medium": 307216384, "medium.en": 307216384,
+		"large-v2": 636784640, "large-v3": 636968960, "large-v3-turbo": 636968960, "distil-small.en": 88154112,
+	} {
+		c, err := Size(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Type = element.F16
+		if got := c.Bytes() / 2; got != want {
+			t.Errorf("%s: %d parameters, expected %d", name, got, want)
+		}
+	}
+	for _, name := range Sizes() {
+		if _, err := Size(name); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := Size("huge"); err == nil {
+		t.Error("a size that there is not")
+	}
+	if _, err := Odd.With("gemm,upside-down"); err == nil {
+		t.Error("a form that there is not")
+	}
 }

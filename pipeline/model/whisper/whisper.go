@@ -4,8 +4,9 @@
 //
 //	mels x 2P -> conv1 -> GELU -> conv2 (stride 2) -> GELU -> + embed_positions [P,D] -> layers -> layer_norm -> P x D
 //
-// Names come from the paths that torch.onnx gives to nodes and from the names of values; orientation comes from operators
-// and their attributes, never from a name.
+// Names come from the paths that torch.onnx gives to nodes, from the names of values, and from the structure of the graph
+// (structure.go). Where there are several they must agree; one is enough. Orientation comes from operators and their attributes,
+// never from a name.
 package whisper
 
 import (
@@ -30,18 +31,19 @@ const prefix = "encoder."
 // source.ErrNotRecognised if m is no Whisper encoder at all. It is another one if m is one and a parameter is missing,
 // left over, of the wrong shape, named in two ways, or used in a way that is not understood.
 func Recognise(m *onnx.Model) (*model.Model, error) {
-	if !looksRight(m.Graph) {
+	if !hasNames(m.Graph) && !hasStem(m.Graph) {
 		return nil, &source.Error{
-			File: m.Path, Offset: -1, Problem: "no Whisper encoder: its nodes and values do not name conv1, conv2 and layers.0.self_attn",
-			Next: "export the encoder with node names (torch.onnx and Optimum write them)", Err: source.ErrNotRecognised,
+			File: m.Path, Offset: -1, Next: "export the encoder with torch.onnx or Optimum", Err: source.ErrNotRecognised,
+			Problem: "no Whisper encoder: its nodes and values do not name conv1, conv2 and layers.0.self_attn, and it has not two convolutions of width 3",
 		}
 	}
 	weights, err := m.Weights()
 	if err != nil {
 		return nil, err
 	}
-	e := encoder{m: m, byName: make(map[string]*onnx.Weight, len(weights))}
-	if err := e.name(weights); err != nil {
+	e := encoder{m: m, trace: newTracer(m, weights), byName: make(map[string]*parameter, len(weights))}
+	s, unfit := e.trace.structure()
+	if err := e.name(weights, s, unfit); err != nil {
 		return nil, err
 	}
 	if err := e.measure(); err != nil {
@@ -54,21 +56,27 @@ func Recognise(m *onnx.Model) (*model.Model, error) {
 	if err := e.leftOver(weights); err != nil {
 		return nil, err
 	}
-	if err := e.readHeads(); err != nil {
+	for _, read := range []func() error{e.readHeads, e.readEps, e.checkConfig} {
+		if err := read(); err != nil {
+			return nil, err
+		}
+	}
+	if err := e.checkScales(s); err != nil {
 		return nil, err
 	}
-	if err := e.readEps(); err != nil {
-		return nil, err
+	result := &model.Model{Family: Family, Attributes: e.attributes(), Parameters: parameters}
+	if e.zeroBiases > 0 {
+		result.Notes = append(result.Notes, fmt.Sprintf("the biases of k_proj in %d layers are 0, and left out", e.zeroBiases))
 	}
-	if err := e.checkConfig(); err != nil {
-		return nil, err
+	if unfit != nil {
+		result.Notes = append(result.Notes, "named by paths and values alone, since the graph could not be followed: "+unfit.Error())
 	}
-	return &model.Model{Family: Family, Attributes: e.attributes(), Parameters: parameters}, nil
+	return result, nil
 }
 
-// looksRight reports whether the names in g are those of a Whisper encoder, whatever its operators are: then what is
+// hasNames reports whether the names in g are those of a Whisper encoder, whatever its operators are: then what is
 // wrong with it is worth telling.
-func looksRight(g *onnx.Graph) bool {
+func hasNames(g *onnx.Graph) bool {
 	want := []string{"conv1", "conv2", "layers.0.self_attn"}
 	found := 0
 	look := func(name string) {
@@ -79,13 +87,40 @@ func looksRight(g *onnx.Graph) bool {
 			}
 		}
 	}
-	for i := range g.Nodes {
-		look(g.Nodes[i].Name)
-	}
-	for i := range g.Constants {
-		look(g.Constants[i].Name)
-	}
+	g.Walk(func(g *onnx.Graph) {
+		for i := range g.Nodes {
+			look(g.Nodes[i].Name)
+		}
+		for i := range g.Constants {
+			look(g.Constants[i].Name)
+		}
+	})
 	return found == 1<<len(want)-1
+}
+
+// hasStem reports whether g begins like a Whisper encoder, whatever its operators are called and its names are: its only
+// convolutions are two of width 3, and the second has as many channels in as out, as many as the first has out.
+func hasStem(g *onnx.Graph) bool {
+	var shapes [][]uint64
+	convolutions := 0
+	g.Walk(func(g *onnx.Graph) {
+		for i := range g.Nodes {
+			n := &g.Nodes[i]
+			if !strings.Contains(n.Op, "Conv") {
+				continue
+			}
+			convolutions++
+			for _, v := range n.In {
+				if v != nil && v.Origin != nil && len(v.Origin.Perm) == 3 && v.Origin.Shape()[2] == kernelWidth {
+					shapes = append(shapes, v.Origin.Shape())
+				}
+			}
+		}
+	})
+	if convolutions != 2 || len(shapes) != 2 || shapes[0][0] != shapes[1][0] {
+		return false
+	}
+	return shapes[1][0] == shapes[1][1] || shapes[0][0] == shapes[0][1] // a file may have them in either order
 }
 
 // canonical gives a name with the one prefix "encoder.", whether it had "model.", "encoder.", both or none; "" stays.
@@ -99,8 +134,11 @@ func canonical(name string) string {
 // encoder is an encoder while it is being recognised.
 type encoder struct {
 	m      *onnx.Model
-	byName map[string]*onnx.Weight // canonical name to the one use under it
+	trace  *tracer
+	byName map[string]*parameter // canonical name to what has it
 	layers int
+
+	zeroBiases int // of keys, left out
 
 	dModel, heads, ffn, mels, positions uint64
 	eps                                 float64
@@ -111,60 +149,21 @@ func (e *encoder) fail(name string, sentinel error, problem, next string) error 
 	return &source.Error{File: e.m.Path, Offset: -1, Thing: fmt.Sprintf("%.200q", name), Problem: problem, Next: next, Err: sentinel}
 }
 
-// name fills byName.
-func (e *encoder) name(weights []onnx.Weight) error {
-	uses := make(map[*onnx.Constant]int, len(weights))
-	for i := range weights {
-		uses[weights[i].Constant]++
-	}
-	for i := range weights {
-		w := &weights[i]
-		name, err := e.nameOf(w, uses[w.Constant])
-		if err != nil {
-			return err
-		}
-		if other := e.byName[name]; other != nil {
-			return e.m.Graph.Fail(w.Node, source.ErrParameters, fmt.Sprintf("gives parameter %.200q, and so does %s", name, other.Node),
-				"a Whisper encoder has each parameter once: export it again")
-		}
-		e.byName[name] = w
-	}
-	return nil
-}
-
-// nameOf gives the canonical name of w, whose constant has as many uses. The path of a node belongs to that node alone; the
-// name of a value may come from another parameter of the same values, if exporter or optimizer tied them.
-func (e *encoder) nameOf(w *onnx.Weight, uses int) (string, error) {
-	path, value := canonical(w.PathName), canonical(w.ValueName)
-	switch {
-	case path == "" && (value == "" || uses > 1) && w.Axes == "PN" && w.Node.Op == "Add":
-		path = prefix + "embed_positions.weight" // the one matrix that an encoder adds
-	case path == "" && value == "":
-		return "", e.m.Graph.Fail(w.Node, source.ErrParameters, fmt.Sprintf("its weights %.200q have no name: neither node nor value has one", w.Constant.Name),
-			"export with node names (torch.onnx and Optimum write them)")
-	}
-	if path != "" && value != "" && path != value && uses == 1 {
-		return "", e.m.Graph.Fail(w.Node, source.ErrMismatch, fmt.Sprintf("its path names the weights %.200q, their value's name %.200q", path, value),
-			"the file was renamed or put together wrongly: export it again")
-	}
-	if path == "" {
-		path = value
-	}
-	return path, nil
-}
-
 // leftOver fails if a constant that may be weights is none of the parameters.
 func (e *encoder) leftOver(weights []onnx.Weight) error {
 	used := make(map[*onnx.Constant]bool, len(weights))
 	for i := range weights {
 		used[weights[i].Constant] = true
 	}
-	for i := range e.m.Graph.Constants {
-		if c := &e.m.Graph.Constants[i]; c.Weighty() && !used[c] {
-			return e.fail(c.Name, source.ErrParameters, fmt.Sprintf("weights of shape %v that no node uses", c.Shape), "remove them, or export the model again")
+	var err error
+	e.m.Graph.Walk(func(g *onnx.Graph) {
+		for i := range g.Constants {
+			if c := &g.Constants[i]; c.Weighty() && !used[c] && err == nil {
+				err = e.fail(c.Name, source.ErrParameters, fmt.Sprintf("weights of shape %v that no node uses", c.Shape), "remove them, or export the model again")
+			}
 		}
-	}
-	return nil
+	})
+	return err
 }
 
 // parameters gives the expected parameters in canonical order, each checked.
@@ -182,17 +181,17 @@ func (e *encoder) parameters() ([]model.Parameter, error) {
 		}
 	}
 	for _, s := range specs {
-		w := e.byName[s.name]
-		if w == nil {
+		p := e.byName[s.name]
+		if p == nil {
 			return nil, e.missing(s.name)
 		}
-		if w.Axes != s.axes || !slices.Equal(w.Shape, s.shape) {
-			return nil, e.fail(s.name, source.ErrParameters, fmt.Sprintf("shape %v with axes %s, expected %v with axes %s", w.Shape, w.Axes, s.shape, s.axes),
+		if p.Axes != s.axes || !slices.Equal(p.Shape, s.shape) {
+			return nil, e.fail(s.name, source.ErrParameters, fmt.Sprintf("shape %v with axes %s, expected %v with axes %s", p.Shape, p.Axes, s.shape, s.axes),
 				"its sizes contradict those of the other parameters: export the model again")
 		}
 		parameters = append(parameters, model.Parameter{
-			Name: s.name, Axes: w.Axes, Shape: w.Shape, Tensor: w.Tensor, Perm: w.Perm,
-			Origin: fmt.Sprintf("%s in %s", w.Constant, w.Node),
+			Name: s.name, Axes: p.Axes, Shape: p.Shape, Tensor: p.Tensor, Perm: p.Perm, Part: p.part, Ways: p.ways, Note: p.note,
+			Origin: p.origin(),
 		})
 	}
 	return parameters, nil

@@ -20,6 +20,7 @@ const testdata = "../../../testdata/whisper-tiny/whisper-tiny-"
 
 var fixtures = []string{
 	"encoder.onnx", "encoder-ext.onnx", "encoder-fp16.onnx", "dflt-encoder.onnx", "op17-encoder.onnx", "encoder-q4.onnx", "encoder-uint8.onnx",
+	"encoder-stripped.onnx", "encoder-ort-extended.onnx",
 }
 
 // floatTensor is FLOAT with raw_data 0, 1, 2...
@@ -79,13 +80,18 @@ func model(tensors []*pb.TensorProto, nodes ...*pb.NodeProto) *pb.ModelProto {
 	}
 }
 
-// smallModel has one of everything that is read: typed and raw data, Constant nodes, carriers, a nested graph.
+// smallModel has one of everything that is read: typed and raw data, Constant nodes, carriers, nested graphs with weights.
 func smallModel() *pb.ModelProto {
 	doubles := &pb.TensorProto{Name: proto.String("m.bias"), Dims: []int64{3}, DataType: proto.Int32(11), DoubleData: []float64{1, 2, 3}}
 	halves := &pb.TensorProto{Name: proto.String("h"), Dims: []int64{2}, DataType: proto.Int32(10), Int32Data: []int32{0x3c00, 0xc000}}
-	nested := &pb.GraphProto{Name: proto.String("then"), Node: []*pb.NodeProto{node("Identity", "", "s", "t")}, Output: []*pb.ValueInfoProto{valueInfo("t")}}
+	inner := &pb.GraphProto{Node: []*pb.NodeProto{node("Identity", "", "s", "h")}, Output: []*pb.ValueInfoProto{valueInfo("h")}}
+	nested := &pb.GraphProto{
+		Name: proto.String("then"), Node: []*pb.NodeProto{node("Add", "", "s h", "u"), node("If", "", "cond", "t", graphAttr("else_branch", inner))},
+		Initializer: []*pb.TensorProto{floatTensor("h", 3)}, Output: []*pb.ValueInfoProto{valueInfo("t")},
+	}
+	truth := &pb.TensorProto{Name: proto.String("true"), DataType: proto.Int32(9), RawData: []byte{1}}
 	return model(
-		[]*pb.TensorProto{floatTensor("w", 3, 4), doubles, halves, intTensor("shape", 1, -1, 300)},
+		[]*pb.TensorProto{floatTensor("w", 3, 4), doubles, halves, intTensor("shape", 1, -1, 300), truth},
 		node("Transpose", "", "w", "wt", intsAttr("perm", 1, 0)),
 		node("MatMul", "/m/MatMul", "x wt", "xw"),
 		node("Cast", "", "m.bias", "b", intAttr("to", 1)),

@@ -14,7 +14,8 @@ import (
 
 // external is a constant whose data stands in another file.
 type external struct {
-	constant int    // index in Graph.Constants
+	graph    *Graph // that has the constant
+	constant int    // index in its Constants
 	at       int64  // of its TensorProto
 	location string // path below the model's folder, as the model gives it
 	offset   int64
@@ -92,11 +93,8 @@ func (m *Model) locate(list []external) error {
 
 // place points one constant to its data in file i, or reads it if it is a shape.
 func (m *Model) place(e external, i int) error {
-	c, f := &m.Graph.Constants[e.constant], m.Files[i]
-	size := int64(c.Elements) * 8 // of at most maxShapeInts elements
-	if c.Type == typeInt32 {
-		size = int64(c.Elements) * 4
-	}
+	c, f := &e.graph.Constants[e.constant], m.Files[i]
+	size := int64(c.Elements) * c.Type.integerSize() // of at most maxInts elements, unless it is a float
 	if c.Tensor >= 0 {
 		var ok bool
 		if size, ok = source.Bytes(c.Shape, c.Type.Format()); !ok {
@@ -126,6 +124,6 @@ func (m *Model) place(e external, i int) error {
 }
 
 func (m *Model) fail(e external, sentinel error, problem, next string) error {
-	c := &m.Graph.Constants[e.constant]
+	c := &e.graph.Constants[e.constant]
 	return &source.Error{File: m.Path, Offset: e.at, Thing: fmt.Sprintf("tensor %.200q", c.Name), Problem: problem, Next: next, Err: sentinel}
 }

@@ -61,7 +61,7 @@ func TestExternalData(t *testing.T) {
 			t.Errorf("%s: %q, %v; expected %q", name, got, err, want)
 		}
 	}
-	if got := m.Graph.Ints("ints"); len(got) != 1 || got[0] != 0x3736353433323130 {
+	if got := m.Graph.Value("ints").Ints(); len(got) != 1 || got[0] != 0x3736353433323130 {
 		t.Errorf("ints %x", got)
 	}
 	if err := os.Truncate(filepath.Join(dir, "a"), 12); err != nil {

@@ -6,9 +6,11 @@ import (
 	"unicode"
 
 	"npuw/artifact/element"
+	"npuw/pipeline/source"
 )
 
-// Graph is the main graph of a model. Values are known by name: a graph input, an initializer, or one output of one node.
+// Graph is the main graph of a model, or one nested in a node of another. What a nested graph does not define itself it
+// reads from the graphs around it.
 type Graph struct {
 	Name      string
 	Nodes     []Node      // in the order of the file
@@ -16,16 +18,13 @@ type Graph struct {
 	Outputs   []ValueInfo
 	Constants []Constant // initializers, then Constant nodes, each in the order of the file
 
-	file      string           // for errors
-	constants map[string]int   // value name to index in Constants
-	producers map[string]*Node // value name to the node that computes it
-	consumers map[string][]Use // value name to its uses, in the order of Nodes
-}
-
-// Use is one operand of one node.
-type Use struct {
-	Node  *Node
-	Input int // index in Node.Inputs; -1 where a graph nested in Node reads the value
+	file     string // for errors
+	values   map[string]*Value
+	outer    *Graph          // nil for the main graph
+	holder   *Node           // the node of outer that it is nested in
+	weighty  bool            // it or a graph nested in it holds or uses weights
+	tensors  []source.Tensor // of Constants, while the file is walked
+	external []external
 }
 
 // Node is one operator applied.
@@ -35,25 +34,38 @@ type Node struct {
 	Inputs     []string // "" is an optional input left out
 	Outputs    []string
 	Attributes []Attribute
-	Captures   []string // values of the graph that graphs nested in this node read
+	Bodies     []Body // graphs nested in the node
+
+	In, Out []*Value // those that Inputs and Outputs name; nil where one is left out
 
 	offset int64
-	nested []*graphBody // only while the file is walked
+	graph  *Graph // that it is a node of
+	index  int    // in the order of the file, nested nodes behind the one that holds them
+	taken  *Graph // of an If
+}
+
+// Body is a graph nested in a node: a branch of an If, the body of a Loop.
+type Body struct {
+	Attribute string // "then_branch"
+	Graph     *Graph
 }
 
 // String gives what a person needs to find the node: operator and name, or its first output where it has no name.
 func (n *Node) String() string {
-	op := plain(n.Op)
+	op := "node"
+	if n.Op != "" {
+		op = plain(n.Op) + " node"
+	}
 	if n.Domain != "" {
 		op = plain(n.Domain) + "." + op
 	}
 	switch {
 	case n.Name != "":
-		return fmt.Sprintf("%s node %.200q", op, n.Name)
+		return fmt.Sprintf("%s %.200q", op, n.Name)
 	case len(n.Outputs) > 0:
-		return fmt.Sprintf("%s node of output %.200q", op, n.Outputs[0])
+		return fmt.Sprintf("%s of output %.200q", op, n.Outputs[0])
 	}
-	return op + " node without a name"
+	return op + " without a name"
 }
 
 // plain gives a name of the file as it is where that is short and printable, else quoted and cut.
@@ -95,7 +107,7 @@ type Attribute struct {
 	Ints   []int64
 	Floats []float32
 
-	tensor  *tensor // only while the file is walked
+	tensor  *tensor // while the file is walked
 	weighty bool    // holds tensors that may be weights
 }
 
@@ -153,7 +165,7 @@ type Constant struct {
 	Shape    []uint64 // outermost first; empty for a scalar
 	Elements uint64
 	Tensor   int     // index in Catalogue.Tensors of a float constant, else -1
-	Ints     []int64 // values of an INT32 or INT64 constant of at most 64 elements, else nil
+	Ints     []int64 // values of an INT32, INT64 or BOOL constant of at most 4096 elements, else nil
 	Node     *Node   // the Constant node, nil for an initializer
 
 	offset int64

@@ -10,11 +10,13 @@
 //	         │        └────── t (Constant nodes) as an initializer
 //	         └─ input, output: names of values
 //
-// Graphs nested in nodes (If, Loop) and functions are walked too; weights inside them are refused, not skipped.
+// Graphs nested in nodes (If, Loop) are part of it: their nodes see the values around them. Functions are walked too; weights
+// inside them are refused, not skipped.
 // The wire format is that of protobuf.dev/programming-guides/encoding, the fields those of schema/onnx.proto.
 package onnx
 
 import (
+	"fmt"
 	"io"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -78,8 +80,43 @@ func walk(src io.ReaderAt, size int64, path string) (*Model, []external, error) 
 			File: path, Offset: -1, Problem: "no graph in it: not an ONNX model", Next: "give an .onnx file", Err: source.ErrNotRecognised,
 		}
 	}
-	if err := m.Graph.index(); err != nil {
+	external := m.adopt()
+	if err := m.Graph.link(); err != nil {
 		return nil, nil, err
 	}
-	return m, p.external, nil
+	return m, external, nil
+}
+
+// adopt puts the tensors of all graphs into one catalogue, those of the main graph first, and gives the constants whose data
+// is in other files. Graphs that do not see each other may have constants of the same name; in the catalogue a name is one
+// tensor's.
+func (m *Model) adopt() []external {
+	var all []external
+	taken, copies := map[string]bool{}, map[string]int{}
+	unique := func(name string) string {
+		full := name
+		for taken[full] {
+			copies[name]++
+			full = fmt.Sprintf("%s (%d)", name, copies[name]+1)
+		}
+		taken[full] = true
+		return full
+	}
+	m.Graph.Walk(func(g *Graph) {
+		for i := range g.Constants {
+			if c := &g.Constants[i]; c.Tensor >= 0 {
+				c.Tensor += len(m.Tensors)
+			}
+		}
+		for _, t := range g.tensors {
+			t.Name = unique(t.Name)
+			m.Tensors = append(m.Tensors, t)
+		}
+		for _, e := range g.external {
+			e.graph = g
+			all = append(all, e)
+		}
+		g.tensors, g.external = nil, nil
+	})
+	return all
 }

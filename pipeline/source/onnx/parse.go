@@ -3,6 +3,7 @@ package onnx
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -14,19 +15,12 @@ type parser struct {
 	*reader
 	nodes, constants int
 	inline           int64 // bytes of tensor data decoded so far
-	external         []external
+	located          bool  // the error names the node in which it was found
 }
 
-// graphBody is a graph as it stands in the file, with what its constants hold.
-type graphBody struct {
-	graph    *Graph
-	tensors  []source.Tensor
-	external []external
-}
-
-// approximate sizes in memory of what the walk keeps, with room for the maps over it.
+// approximate sizes in memory of what the walk keeps, with room for the values that names become, and the maps over them.
 const (
-	stringMemory    = 96
+	stringMemory    = 224
 	nodeMemory      = 512
 	attributeMemory = 192
 	constantMemory  = 512
@@ -46,8 +40,7 @@ func (p *parser) model() *Model {
 			p.want(f, protowire.VarintType)
 		case 7:
 			if p.once(f, &seenGraph) {
-				body := p.graph(f.span, 0)
-				m.Graph, m.Tensors, p.external = body.graph, body.tensors, body.external
+				m.Graph = p.graph(f.span, 0)
 			}
 		case 8:
 			p.opset(f, m.Opsets)
@@ -109,32 +102,28 @@ func (p *parser) function(f field) {
 	if !p.want(f, protowire.BytesType) {
 		return
 	}
-	body := &graphBody{graph: &Graph{file: p.file}}
+	g := &Graph{file: p.file}
 	for f := range p.fields(f.span, "FunctionProto") {
 		switch f.num {
 		case 1:
-			body.graph.Name = p.string(f)
+			g.Name = p.string(f)
 		case 4, 5, 6, 8, 10: // input, output, attribute, doc_string, domain
 			p.want(f, protowire.BytesType)
 		case 7:
-			p.node(f, body.graph, 1)
+			p.node(f, g, 1)
 		case 9:
 			p.opset(f, map[string]int64{})
 		case 11:
 			p.attribute(f, &Node{}, 1)
 		}
 	}
-	p.constantNodes(body)
-	p.refuseWeights(body, f.at, fmt.Sprintf("function %.200q", body.graph.Name))
+	p.constantNodes(g)
+	p.refuseWeights(g, f.at, fmt.Sprintf("function %.200q", g.Name))
 }
 
 // graph reads a GraphProto, depth graphs below the main one.
-func (p *parser) graph(s span, depth int) *graphBody {
-	body := &graphBody{graph: &Graph{file: p.file}}
-	g := body.graph
-	if depth > maxDepth {
-		p.fail(s.start, "GraphProto", source.ErrLimit, fmt.Sprintf("graphs nested more than %d deep", maxDepth), overLimit)
-	}
+func (p *parser) graph(s span, depth int) *Graph {
+	g := &Graph{file: p.file}
 	for f := range p.fields(s, "GraphProto") {
 		switch f.num {
 		case 1:
@@ -144,7 +133,7 @@ func (p *parser) graph(s span, depth int) *graphBody {
 		case 5:
 			if p.want(f, protowire.BytesType) {
 				t := p.tensor(f)
-				p.constant(body, t.name, t, nil)
+				p.constant(g, t.name, t, nil)
 			}
 		case 10: // doc_string
 			p.want(f, protowire.BytesType)
@@ -158,16 +147,13 @@ func (p *parser) graph(s span, depth int) *graphBody {
 			p.fail(f.at, f.message, source.ErrUnsupported, "a sparse initializer", "make it dense: sparse weights are not read yet")
 		}
 	}
-	p.constantNodes(body)
-	return body
+	p.constantNodes(g)
+	return g
 }
 
 func (p *parser) node(f field, g *Graph, depth int) {
 	if !p.want(f, protowire.BytesType) || !p.keep(f.at, nodeMemory) {
 		return
-	}
-	if p.nodes++; p.nodes > maxNodes {
-		p.fail(f.at, f.message, source.ErrLimit, fmt.Sprintf("more than %d nodes", maxNodes), overLimit)
 	}
 	n := Node{offset: f.at}
 	for f := range p.fields(f.span, "NodeProto") {
@@ -188,15 +174,29 @@ func (p *parser) node(f field, g *Graph, depth int) {
 			n.Domain = p.string(f)
 		}
 	}
-	for _, body := range n.nested {
-		p.refuseWeights(body, n.offset, n.String()+": a graph nested in it")
-		n.Captures = append(n.Captures, p.captures(body.graph)...)
-	}
-	n.nested = nil
 	if n.Domain == "ai.onnx" {
 		n.Domain = ""
 	}
+	p.locate(n.String())
+	if p.nodes++; p.nodes > maxNodes && p.err == nil {
+		p.fail(f.at, n.String(), source.ErrLimit, fmt.Sprintf("more than %d nodes, of which this is the first too many", maxNodes), overLimit)
+	}
 	g.Nodes = append(g.Nodes, n)
+}
+
+// locate says where the error was found, if there is one and nothing has said so more closely.
+func (p *parser) locate(where string) {
+	e, ok := p.err.(*source.Error)
+	if !ok || p.located {
+		return
+	}
+	p.located = true
+	switch {
+	case e.Thing == "":
+		e.Thing = where
+	case !strings.HasPrefix(e.Thing, where):
+		e.Thing = where + ": " + e.Thing
+	}
 }
 
 func (p *parser) operand(f field, list []string) []string {
@@ -207,49 +207,16 @@ func (p *parser) operand(f field, list []string) []string {
 	return append(list, p.string(f))
 }
 
-// refuseWeights fails if a nested graph or a function, found at offset at and called where, holds weights.
-func (p *parser) refuseWeights(body *graphBody, at int64, where string) {
-	for i := range body.graph.Constants {
-		if c := &body.graph.Constants[i]; c.Weighty() {
-			p.fail(at, where, source.ErrUnsupported, fmt.Sprintf("holds the weights %.200q", c.Name), "weights inside nested graphs and functions are not read yet: export without them")
-			return
+// refuseWeights fails if a function, or a graph nested in it, holds weights. It is found at offset at and called where.
+func (p *parser) refuseWeights(g *Graph, at int64, where string) {
+	g.Walk(func(g *Graph) {
+		for i := range g.Constants {
+			if c := &g.Constants[i]; c.Weighty() {
+				p.fail(at, where, source.ErrUnsupported, fmt.Sprintf("holds the weights %.200q", c.Name),
+					"weights inside functions are not read yet: inline the functions (onnx.inliner does it)")
+			}
 		}
-	}
-}
-
-// captures gives the values that g reads from the graph around it, each once.
-func (p *parser) captures(g *Graph) []string {
-	known := map[string]bool{"": true}
-	for _, v := range g.Inputs {
-		known[v.Name] = true
-	}
-	for _, c := range g.Constants {
-		known[c.Name] = true
-	}
-	for _, n := range g.Nodes {
-		for _, name := range n.Outputs {
-			known[name] = true
-		}
-	}
-	var names []string
-	read := func(name string) {
-		if !known[name] && p.keep(-1, stringMemory) {
-			known[name] = true
-			names = append(names, name)
-		}
-	}
-	for _, n := range g.Nodes {
-		for _, name := range n.Inputs {
-			read(name)
-		}
-		for _, name := range n.Captures {
-			read(name)
-		}
-	}
-	for _, v := range g.Outputs {
-		read(v.Name)
-	}
-	return names
+	})
 }
 
 // attribute adds an AttributeProto to n.
@@ -260,6 +227,7 @@ func (p *parser) attribute(f field, n *Node, depth int) {
 	a := Attribute{}
 	var declared AttributeType
 	var seenT, seenG bool
+	bodies := len(n.Bodies)
 	for f := range p.fields(f.span, "AttributeProto") {
 		switch f.num {
 		case 1:
@@ -272,7 +240,7 @@ func (p *parser) attribute(f field, n *Node, depth int) {
 		case 6:
 			if p.once(f, &seenG) {
 				a.Type = AttributeGraph
-				n.nested = append(n.nested, p.graph(f.span, depth+1))
+				p.body(f, n, &a, depth)
 			}
 		case 10: // tensors
 			if p.want(f, protowire.BytesType) && p.tensor(f).weighty() {
@@ -280,7 +248,7 @@ func (p *parser) attribute(f field, n *Node, depth int) {
 			}
 		case 11: // graphs
 			if p.want(f, protowire.BytesType) {
-				n.nested = append(n.nested, p.graph(f.span, depth+1))
+				p.body(f, n, &a, depth)
 			}
 		case 13, 21: // doc_string, ref_attr_name
 			p.want(f, protowire.BytesType)
@@ -292,10 +260,25 @@ func (p *parser) attribute(f field, n *Node, depth int) {
 			p.plainValue(f, &a)
 		}
 	}
+	if p.err != nil {
+		p.locate(fmt.Sprintf("%s: attribute %.100q", n, a.Name))
+	}
+	for i := range n.Bodies[bodies:] {
+		n.Bodies[bodies+i].Attribute = a.Name // which may stand behind them in the file
+	}
 	if declared != 0 {
 		a.Type = declared // given from IR version 2 on; before that the field that is there says it
 	}
 	p.addAttribute(f.at, n, a)
+}
+
+// body reads a graph that is nested in n, itself a node of a graph depth graphs below the main one.
+func (p *parser) body(f field, n *Node, a *Attribute, depth int) {
+	if depth >= maxDepth {
+		p.fail(f.at, "", source.ErrLimit, fmt.Sprintf("a graph more than %d graphs deep", maxDepth), overLimit)
+		return
+	}
+	n.Bodies = append(n.Bodies, Body{Graph: p.graph(f.span, depth+1)})
 }
 
 // plainValue reads the attribute values that are not messages.

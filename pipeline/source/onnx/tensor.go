@@ -69,7 +69,8 @@ func (p *parser) tensor(f field) *tensor {
 			t.name = p.string(f)
 		case 9:
 			if p.want(f, protowire.BytesType) {
-				t.raw = &f.span // bytes: the last one given counts
+				raw := f.span // bytes: the last one given counts
+				t.raw = &raw
 			}
 		case 13:
 			key, value := p.entry(f, true)
@@ -148,9 +149,9 @@ func (p *parser) wellPacked(f field, typ protowire.Type) bool {
 	return p.err == nil
 }
 
-// constant adds the tensor t to body under the name of its value; node is the Constant node that holds it, nil for an
+// constant adds the tensor t to g under the name of its value; node is the Constant node that holds it, nil for an
 // initializer.
-func (p *parser) constant(body *graphBody, name string, t *tensor, node *Node) {
+func (p *parser) constant(g *Graph, name string, t *tensor, node *Node) {
 	if !p.keep(t.at, constantMemory+int64(len(t.shape))*8) {
 		return
 	}
@@ -169,24 +170,24 @@ func (p *parser) constant(body *graphBody, name string, t *tensor, node *Node) {
 	}
 	c := Constant{Name: name, Type: t.typ, Shape: t.shape, Elements: t.elements, Tensor: -1, Node: node, offset: t.at}
 	if format := t.typ.Format(); format != 0 {
-		c.Tensor = len(body.tensors)
+		c.Tensor = len(g.tensors)
 		s := source.Tensor{Name: name, Type: format, Shape: t.shape}
 		if t.outside {
-			body.external = append(body.external, p.outside(t, len(body.graph.Constants)))
+			g.external = append(g.external, p.outside(t, len(g.Constants)))
 		} else {
 			s.Data = p.floats(t, format)
 		}
-		body.tensors = append(body.tensors, s)
-	} else if t.typ == typeInt32 || t.typ == typeInt64 {
+		g.tensors = append(g.tensors, s)
+	} else if t.typ.integral() {
 		switch {
-		case t.elements > maxShapeInts:
+		case t.elements > maxInts || !p.keep(t.at, int64(t.elements)*8):
 		case t.outside:
-			body.external = append(body.external, p.outside(t, len(body.graph.Constants)))
+			g.external = append(g.external, p.outside(t, len(g.Constants)))
 		default:
 			c.Ints = p.ints(t)
 		}
 	}
-	body.graph.Constants = append(body.graph.Constants, c)
+	g.Constants = append(g.Constants, c)
 }
 
 // oneSource checks that the values of t stand in one place only, and in the *_data field that its type uses.
@@ -273,11 +274,11 @@ func (p *parser) values(t *tensor) func(yield func(uint64) bool) {
 	}
 }
 
-// ints reads the values of an INT32 or INT64 tensor of at most maxShapeInts elements.
+// ints reads the values of an INT32, INT64 or BOOL tensor of at most maxInts elements.
 func (p *parser) ints(t *tensor) []int64 {
-	num, size := protowire.Number(7), int64(8)
-	if t.typ == typeInt32 {
-		num, size = 5, 4
+	num, size := protowire.Number(5), t.typ.integerSize()
+	if t.typ == typeInt64 {
+		num = 7
 	}
 	p.oneSource(t, num)
 	if p.err != nil {
@@ -289,14 +290,17 @@ func (p *parser) ints(t *tensor) []int64 {
 			p.fail(t.at, t.String(), source.ErrCorrupt, fmt.Sprintf("%d bytes of data, expected %d for %s %v", t.raw.len(), size*int64(t.elements), t.typ, t.shape), exportAgain)
 			return nil
 		}
-		return appendInts(out, p.peek(t.raw.start, int(t.raw.len())), t.typ)
+		for at := t.raw.start; at < t.raw.end && p.err == nil; at += windowSize {
+			out = appendInts(out, p.peek(at, int(min(windowSize, t.raw.end-at))), t.typ)
+		}
+		return out
 	}
 	for v := range p.values(t) {
 		if uint64(len(out)) == t.elements {
 			p.fail(t.at, t.String(), source.ErrCorrupt, fmt.Sprintf("more than the %d values of shape %v", t.elements, t.shape), exportAgain)
 			return nil
 		}
-		if t.typ == typeInt32 {
+		if num == 5 {
 			v = uint64(int32(v)) // protobuf keeps the low 32 bits
 		}
 		out = append(out, int64(v))
@@ -307,26 +311,45 @@ func (p *parser) ints(t *tensor) []int64 {
 	return out
 }
 
-// appendInts decodes little-endian INT32 or INT64 values.
+// integral reports whether the values of small tensors of type t are kept.
+func (t DataType) integral() bool { return t == typeInt32 || t == typeInt64 || t == typeBool }
+
+// integerSize is the size of an element of INT32, INT64 or BOOL, in bytes.
+func (t DataType) integerSize() int64 {
+	switch t {
+	case typeInt64:
+		return 8
+	case typeInt32:
+		return 4
+	}
+	return 1
+}
+
+// appendInts decodes little-endian INT32 or INT64 values, or BOOL ones.
 func appendInts(out []int64, b []byte, typ DataType) []int64 {
-	if typ == typeInt32 {
+	switch typ {
+	case typeInt64:
+		for ; len(b) >= 8; b = b[8:] {
+			out = append(out, int64(binary.LittleEndian.Uint64(b)))
+		}
+	case typeInt32:
 		for ; len(b) >= 4; b = b[4:] {
 			out = append(out, int64(int32(binary.LittleEndian.Uint32(b))))
 		}
-		return out
-	}
-	for ; len(b) >= 8; b = b[8:] {
-		out = append(out, int64(binary.LittleEndian.Uint64(b)))
+	default:
+		for _, v := range b {
+			out = append(out, int64(v))
+		}
 	}
 	return out
 }
 
 // constantNodes adds the Constant nodes of a graph to its constants, and refuses weights in attributes of other nodes.
-func (p *parser) constantNodes(body *graphBody) {
-	for i := range body.graph.Nodes {
-		n := &body.graph.Nodes[i]
+func (p *parser) constantNodes(g *Graph) {
+	for i := range g.Nodes {
+		n := &g.Nodes[i]
 		if n.standard("Constant") {
-			p.constantNode(body, n)
+			p.constantNode(g, n)
 		}
 		for j := range n.Attributes {
 			if a := &n.Attributes[j]; a.weighty && !(n.standard("Constant") && a.tensor != nil) {
@@ -341,7 +364,7 @@ func (p *parser) constantNodes(body *graphBody) {
 }
 
 // constantNode adds the one output of a Constant node to the constants of its graph.
-func (p *parser) constantNode(body *graphBody, n *Node) {
+func (p *parser) constantNode(g *Graph, n *Node) {
 	if len(n.Outputs) != 1 || len(n.Attributes) != 1 {
 		p.fail(n.offset, n.String(), source.ErrCorrupt, fmt.Sprintf("%d outputs and %d attributes, expected one of each", len(n.Outputs), len(n.Attributes)), exportAgain)
 		return
@@ -350,29 +373,29 @@ func (p *parser) constantNode(body *graphBody, n *Node) {
 	t := &tensor{at: n.offset, name: n.Outputs[0], elements: 1, shape: []uint64{}}
 	switch {
 	case a.Name == "value" && a.tensor != nil:
-		p.constant(body, n.Outputs[0], a.tensor, n)
+		p.constant(g, n.Outputs[0], a.tensor, n)
 	case a.Name == "value_float" && a.Type == AttributeFloat:
 		t.typ = typeFloat
-		p.listed(body, t, n, []float32{a.Float}, nil)
+		p.listed(g, t, n, []float32{a.Float}, nil)
 	case a.Name == "value_floats" && (a.Type == AttributeFloats):
 		t.typ, t.elements, t.shape = typeFloat, uint64(len(a.Floats)), []uint64{uint64(len(a.Floats))}
-		p.listed(body, t, n, a.Floats, nil)
+		p.listed(g, t, n, a.Floats, nil)
 	case a.Name == "value_int" && a.Type == AttributeInt:
 		t.typ = typeInt64
-		p.listed(body, t, n, nil, []int64{a.Int})
+		p.listed(g, t, n, nil, []int64{a.Int})
 	case a.Name == "value_ints" && a.Type == AttributeInts:
 		t.typ, t.elements, t.shape = typeInt64, uint64(len(a.Ints)), []uint64{uint64(len(a.Ints))}
-		p.listed(body, t, n, nil, a.Ints)
+		p.listed(g, t, n, nil, a.Ints)
 	case (a.Name == "value_string" && a.Type == AttributeString) || (a.Name == "value_strings" && a.Type == AttributeStrings):
 		t.typ = typeString
-		p.listed(body, t, n, nil, nil)
+		p.listed(g, t, n, nil, nil)
 	default:
 		p.fail(n.offset, n.String(), source.ErrUnsupported, fmt.Sprintf("value given as %.100q, which this version does not read", a.Name), notReadYet)
 	}
 }
 
 // listed adds a constant whose values are attributes of the node itself.
-func (p *parser) listed(body *graphBody, t *tensor, n *Node, floats []float32, ints []int64) {
+func (p *parser) listed(g *Graph, t *tensor, n *Node, floats []float32, ints []int64) {
 	if !p.keep(t.at, constantMemory) {
 		return
 	}
@@ -386,13 +409,13 @@ func (p *parser) listed(body *graphBody, t *tensor, n *Node, floats []float32, i
 		for _, v := range floats {
 			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(v))
 		}
-		c.Tensor = len(body.tensors)
-		body.tensors = append(body.tensors, source.Tensor{
+		c.Tensor = len(g.tensors)
+		g.tensors = append(g.tensors, source.Tensor{
 			Name: t.name, Type: element.F32, Shape: t.shape, Data: source.Data{Offset: t.at, Size: int64(len(data)), Inline: data},
 		})
 	}
-	if len(ints) <= maxShapeInts {
+	if len(ints) <= maxInts {
 		c.Ints = ints
 	}
-	body.graph.Constants = append(body.graph.Constants, c)
+	g.Constants = append(g.Constants, c)
 }

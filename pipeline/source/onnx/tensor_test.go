@@ -130,7 +130,7 @@ func TestFormsOfIntData(t *testing.T) {
 		if d := disagreement(m, file); d != "" {
 			t.Errorf("%s: %s", name, d)
 		}
-		if got := m.Graph.Ints("w"); len(got) != 3 || got[0] != 0 || got[1] != -1 || got[2] != 300 {
+		if got := m.Graph.Value("w").Ints(); len(got) != 3 || got[0] != 0 || got[1] != -1 || got[2] != 300 {
 			t.Errorf("%s: %v, expected [0 -1 300]", name, got)
 		}
 	}
@@ -166,13 +166,13 @@ func TestConstantNodes(t *testing.T) {
 	if err := m.ReadAt(got, m.Tensor("floats"), 0); err != nil || !bytes.Equal(got, fixed32s(1, 2)) {
 		t.Errorf("value_floats: %v, %v", got, err)
 	}
-	if v, err := m.Scalar(m.Graph.Constant("float")); err != nil || v != 1.5 {
+	if v, err := m.Scalar(m.Graph.Value("float").Constant); err != nil || v != 1.5 {
 		t.Errorf("value_float: %v, %v", v, err)
 	}
-	if a, b := m.Graph.Ints("int"), m.Graph.Ints("ints"); len(a) != 1 || a[0] != 7 || len(b) != 2 || b[1] != 8 {
+	if a, b := m.Graph.Value("int").Ints(), m.Graph.Value("ints").Ints(); len(a) != 1 || a[0] != 7 || len(b) != 2 || b[1] != 8 {
 		t.Errorf("value_int %v, value_ints %v", a, b)
 	}
-	if c := m.Graph.Constant("text"); c == nil || c.Type.String() != "STRING" || c.Weighty() {
+	if c := m.Graph.Value("text").Constant; c == nil || c.Type.String() != "STRING" || c.Weighty() {
 		t.Errorf("value_string: %+v", c)
 	}
 }
@@ -191,7 +191,7 @@ func TestScalar(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer m.Close()
-		if v, err := m.Scalar(m.Graph.Constant("w")); err != nil || v != -1.5 {
+		if v, err := m.Scalar(m.Graph.Value("w").Constant); err != nil || v != -1.5 {
 			t.Errorf("%s: %v, %v", typ, v, err)
 		}
 	}
@@ -200,7 +200,7 @@ func TestScalar(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"v", "i"} {
-		_, err := m.Scalar(m.Graph.Constant(name))
+		_, err := m.Scalar(m.Graph.Value(name).Constant)
 		wantError(t, err, source.ErrUnsupported, name)
 	}
 }

@@ -17,7 +17,7 @@ import (
 // (tied) gives two Weights.
 type Weight struct {
 	Node     *Node
-	Input    int // index in Node.Inputs
+	Input    int // index in Node.In
 	Constant *Constant
 	// Axes and Shape are in the order of PyTorch's state dict: "NK" for a linear weight (N out, K in), "NCX" for a conv1d
 	// weight (X the kernel's width), "N" for a vector, "PN" for a matrix that is added or multiplied.
@@ -33,92 +33,82 @@ type Weight struct {
 	PathName, ValueName string
 }
 
-// Weights gives every use of a constant of more than one float as an operand of MatMul, Gemm, Conv, LayerNormalization,
-// Add or Mul, in the order of nodes and operands. Any other use of such a constant, or of one of a quantized type, is an
-// error that names node and operator. Constants that nothing uses are not listed.
-func (m *Model) Weights() ([]Weight, error) {
-	var weights []Weight
-	for i := range m.Graph.Nodes {
-		n := &m.Graph.Nodes[i]
+// Weights gives every use of a constant of more than one float as an operand that is known to hold weights (operators.go),
+// in the order of nodes and operands; nodes in the branches of an If are among them. Any other use of such a constant, or of one of
+// a quantized type, is an error that names node and operator. Constants that nothing uses are not listed.
+func (m *Model) Weights() ([]Weight, error) { return m.weightsOf(nil, m.Graph) }
+
+// weightsOf adds the weights of g and of the graphs nested in it.
+func (m *Model) weightsOf(weights []Weight, g *Graph) ([]Weight, error) {
+	for i := range g.Nodes {
+		n := &g.Nodes[i]
 		if n.carrier() {
 			continue // its own uses are looked at
 		}
-		for _, name := range n.Captures {
-			r, err := m.weighty(name)
-			if err != nil {
-				return nil, err
-			}
-			if r != nil {
-				return nil, m.Graph.Fail(n, source.ErrUnsupported, fmt.Sprintf("a graph nested in it uses the weights %.200q", r.Constant.Name),
-					"weights used inside nested graphs are not read yet: export without them")
-			}
-		}
-		for j, name := range n.Inputs {
-			r, err := m.weighty(name)
-			if err != nil {
-				return nil, err
-			}
-			if r == nil {
+		for j, v := range n.In {
+			if v == nil || v.Origin == nil || !v.Origin.Constant.Weighty() {
 				continue
 			}
-			w, err := m.weight(n, j, r)
+			w, err := m.weight(n, j, v.Origin)
 			if err != nil {
 				return nil, err
 			}
 			weights = append(weights, w)
 		}
+		if err := n.oneBody(); err != nil {
+			return nil, err
+		}
+		for _, b := range n.Bodies {
+			var err error
+			if weights, err = m.weightsOf(weights, b.Graph); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return weights, nil
 }
 
-// weighty resolves value if it carries weights, and gives nil if it does not.
-func (m *Model) weighty(value string) (*Resolved, error) {
-	if value == "" {
-		return nil, nil
+// oneBody fails if graphs nested in n have weights, and it is not known that one of them alone is computed, once.
+func (n *Node) oneBody() error {
+	weighty := ""
+	for _, b := range n.Bodies {
+		switch {
+		case !b.Graph.weighty:
+			continue
+		case !n.standard("If"):
+			return n.graph.Fail(n, source.ErrUnsupported, fmt.Sprintf("its graph %.100q has weights", b.Attribute),
+				"weights are read inside the branches of an If alone: export the model without this operator")
+		case weighty != "" && n.taken == nil:
+			return n.graph.Fail(n, source.ErrUnsupported, fmt.Sprintf("both %.100q and %.100q have weights, and its condition is not constant", weighty, b.Attribute),
+				"export the model for one case")
+		}
+		weighty = b.Attribute
 	}
-	r, err := m.Graph.Resolve(value)
-	if err != nil || r == nil || !r.Constant.Weighty() {
-		return nil, err
-	}
-	return r, nil
+	return nil
 }
 
-// use is what an operand means: its axes in PyTorch's order, the order of the operand's axes that gives it, and the
-// suffix of its name.
-type use struct {
-	axes   string
-	order  []int
-	suffix string
-}
-
-// weight describes operand input of n, which carries r.
-func (m *Model) weight(n *Node, input int, r *Resolved) (Weight, error) {
-	c := r.Constant
+// weight describes operand input of n, which carries o.
+func (m *Model) weight(n *Node, input int, o *Origin) (Weight, error) {
+	c := o.Constant
 	if c.Tensor < 0 {
-		return Weight{}, m.refuse(n, input, r, fmt.Sprintf("of type %s, which is not read yet", c.Type), "export the model in float32 or float16")
+		return Weight{}, refuse(n, input, o, fmt.Sprintf("of type %s, which is not read yet", c.Type), "export the model in float32 or float16")
 	}
-	u, problem, next := meaning(n, input, r.Shape())
+	u, problem, next := meaning(n, input, o.Shape())
 	if problem != "" {
-		return Weight{}, m.refuse(n, input, r, problem, next)
+		return Weight{}, refuse(n, input, o, problem, next)
 	}
-	w := Weight{Node: n, Input: input, Constant: c, Axes: u.axes, Tensor: m.Tensors[c.Tensor]}
+	w := Weight{Node: n, Input: input, Constant: c, Axes: u.axes, Tensor: m.Tensors[c.Tensor], ValueName: o.StateName}
 	for _, axis := range u.order {
-		w.Perm = append(w.Perm, r.Perm[axis])
-		w.Shape = append(w.Shape, c.Shape[r.Perm[axis]])
+		w.Perm = append(w.Perm, o.Perm[axis])
+		w.Shape = append(w.Shape, c.Shape[o.Perm[axis]])
 	}
 	w.dropUnitAxes()
 	w.PathName = pathName(n, u.suffix)
-	for _, name := range r.Names {
-		if isStateName(name) {
-			w.ValueName = name
-			break
-		}
-	}
 	return w, nil
 }
 
-func (m *Model) refuse(n *Node, input int, r *Resolved, problem, next string) error {
-	return m.Graph.Fail(n, source.ErrUnsupported, fmt.Sprintf("its operand %d, the weights %.200q %v, is %s", input, r.Constant.Name, r.Shape(), problem), next)
+func refuse(n *Node, input int, o *Origin, problem, next string) error {
+	return n.graph.Fail(n, source.ErrUnsupported, fmt.Sprintf("its operand %d, the weights %.200q %v, is %s", input, o.Constant.Name, o.Shape(), problem), next)
 }
 
 // dropUnitAxes makes w.Tensor a tensor of the axes of w.Shape alone; those not in it have length 1.
@@ -137,99 +127,65 @@ func (w *Weight) dropUnitAxes() {
 	w.Tensor.Shape = shape
 }
 
-// meaning says what operand input of n, of the given shape, is, or what is wrong with it and what to do.
-func meaning(n *Node, input int, shape []uint64) (u use, problem, next string) {
-	switch {
-	case n.standard("MatMul"):
-		if input != 1 || len(shape) != 2 {
-			return u, "a constant left operand, or no matrix, which is not read", "export linear layers as activation times [K,N] weight"
-		}
-		return use{"NK", []int{1, 0}, ".weight"}, "", ""
-	case n.standard("Gemm"):
-		return gemm(n, input, shape)
-	case n.standard("Conv"):
-		return conv(n, input, shape)
-	case n.standard("LayerNormalization") && (input == 1 || input == 2):
-		u = rows(shape, []string{1: ".weight", 2: ".bias"}[input])
-		if u.axes != "N" {
-			return u, "no vector", "normalize over the last axis alone"
-		}
-		return u, "", ""
-	case n.standard("Add"), n.standard("Mul"):
-		suffix := ".bias"
-		if n.Op == "Mul" {
-			suffix = ".weight"
-		}
-		switch u = rows(shape, suffix); u.axes {
-		case "":
-			return u, "neither vector nor matrix", notReadYet
-		case "PN":
-			u.suffix = "" // the path is that of the module around it, not of an embedding
-		}
-		return u, "", ""
+// Part is some of the indices of an axis: pieces of Run of them, which begin Apart from one another, the first at First.
+//
+//	of 12 indices, Part{First: 4, Run: 4, Apart: 12} is    . . . . x x x x . . . .
+//	               Part{First: 2, Run: 2, Apart: 6} is     . . x x . . . . x x . .
+type Part struct{ First, Run, Apart uint64 }
+
+// Of tells the part of n indices for a person: "4:8 of 12", or "2:4 of every 6".
+func (p Part) Of(n uint64) string {
+	every := ""
+	if p.Apart != n {
+		every = "every "
 	}
-	return u, "not understood there", "this operator's weights are not read yet: export the model without it"
+	return fmt.Sprintf("%d:%d of %s%d", p.First, p.First+p.Run, every, p.Apart)
 }
 
-func gemm(n *Node, input int, shape []uint64) (u use, problem, next string) {
-	transB, ok := n.Int("transB", 0)
-	alpha, okAlpha := n.Float("alpha", 1)
-	beta, okBeta := n.Float("beta", 1)
-	switch {
-	case !ok || transB < 0 || transB > 1:
-		return u, "under a transB that is neither 0 nor 1", exportAgain
-	case input == 0:
-		return u, "a constant left operand, which is not read", "export linear layers as activation times weight"
-	case !okAlpha || !okBeta || input == 1 && alpha != 1 || input == 2 && beta != 1:
-		return u, fmt.Sprintf("scaled by alpha %g or beta %g, expected 1", alpha, beta), "export with alpha and beta left at 1"
-	case input == 2:
-		if u = rows(shape, ".bias"); u.axes != "N" {
-			return u, "no vector", notReadYet
-		}
-		return u, "", ""
-	case len(shape) != 2:
-		return u, "no matrix", exportAgain
-	case transB == 1:
-		return use{"NK", []int{0, 1}, ".weight"}, "", ""
+// Size is the number of indices of the part, of an axis of n; false if it is none of such an axis.
+func (p Part) Size(n uint64) (uint64, bool) {
+	if p.Run == 0 || p.Apart > n || p.Run > p.Apart || p.First > p.Apart-p.Run || n%p.Apart != 0 {
+		return 0, false
 	}
-	return use{"NK", []int{1, 0}, ".weight"}, "", ""
+	return n / p.Apart * p.Run, true
 }
 
-func conv(n *Node, input int, shape []uint64) (u use, problem, next string) {
-	group, ok := n.Int("group", 1)
-	switch {
-	case !ok || group != 1:
-		return u, fmt.Sprintf("of a convolution in %d groups, which is not read yet", group), notReadYet
-	case input == 1 && len(shape) == 3:
-		return use{"NCX", []int{0, 1, 2}, ".weight"}, "", ""
-	case input == 2 && len(shape) == 1:
-		return use{"N", []int{0}, ".bias"}, "", ""
+// Part gives the weights of a part of w's axis N, the first of its axes: of a linear weight or vector that joins several. It is
+// false if p is no part of that axis.
+func (w *Weight) Part(p Part) (Weight, bool) {
+	if w.Axes != "NK" && w.Axes != "N" {
+		return Weight{}, false
 	}
-	return u, "no operand of a one-dimensional convolution, the only kind that is read", notReadYet
-}
-
-// rows reads a shape that is broadcast against rows: a vector or a matrix, behind axes of length 1.
-func rows(shape []uint64, suffix string) use {
-	order := make([]int, len(shape))
-	for i := range order {
-		order[i] = i
+	size, ok := p.Size(w.Shape[0])
+	if !ok {
+		return Weight{}, false
 	}
-	for len(order) > 1 && shape[order[0]] == 1 {
-		order = order[1:]
+	axis := w.Perm[0]
+	inner := int64(w.Tensor.Type.Size()) // bytes of one index of the axis
+	for _, s := range w.Tensor.Shape[axis+1:] {
+		inner *= int64(s)
 	}
-	switch len(order) {
-	case 1:
-		return use{"N", order, suffix}
-	case 2:
-		return use{"PN", order, suffix}
+	outer := int64(1)
+	for _, s := range w.Tensor.Shape[:axis] {
+		outer *= int64(s)
 	}
-	return use{}
+	part := *w
+	part.Shape = append([]uint64{size}, w.Shape[1:]...)
+	part.Tensor.Shape = slices.Clone(w.Tensor.Shape)
+	part.Tensor.Shape[axis] = size
+	part.Tensor.Data = w.Tensor.Data.Part(int64(p.First)*inner, int64(p.Run)*inner, int64(p.Apart)*inner, outer*int64(w.Shape[0]/p.Apart))
+	return part, true
 }
 
 // pathName turns the module path of n into the name of the parameter with that suffix, "" where there is no path or no
 // suffix.
 func pathName(n *Node, suffix string) string {
-	path, op, ok := cutLast(n.Name, "/")
+	// ONNX Runtime's fusions call a node after one that it replaces: "/fc1/MatMul/MatMulAddFusion", "fused /fc1/Gemm".
+	name := strings.TrimSuffix(strings.TrimPrefix(n.Name, "fused "), "/")
+	if base, last, ok := cutLast(name, "/"); ok && strings.Contains(last, "Fusion") {
+		name = base
+	}
+	path, op, ok := cutLast(name, "/")
 	path = strings.TrimPrefix(path, "/")
 	if !ok || path == "" || suffix == "" {
 		return ""
@@ -249,11 +205,6 @@ func cutLast(s, sep string) (before, after string, found bool) {
 		return s[:i], s[i+len(sep):], true
 	}
 	return s, "", false
-}
-
-// isStateName reports whether a value is called like an entry of a state dict, not like the output of a node.
-func isStateName(name string) bool {
-	return (strings.HasSuffix(name, ".weight") || strings.HasSuffix(name, ".bias")) && !strings.ContainsAny(name, "/:")
 }
 
 // Scalar reads a float constant of one element.

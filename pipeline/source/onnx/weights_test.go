@@ -58,6 +58,23 @@ func TestMeaningOfOperands(t *testing.T) {
 		{"Add of a matrix", []int64{1, 7, 5}, nil, node("Add", "/encoder/Add", "x v", "y"), "PN [7 5] [0 1] [7 5] "},
 		{"Add of a transposed matrix", []int64{5, 1, 7}, transpose(1, 2, 0), node("Add", "/encoder/Add", "x v", "y"), "PN [7 5] [1 0] [5 7] "},
 		{"Mul", []int64{5}, nil, node("Mul", "/ln/Mul", "x v", "y"), "N [5] [0] [5] ln.weight"},
+		{"FusedMatMul", []int64{4, 3}, nil, node("FusedMatMul", "/fc/MatMul", "x v", "y"), "NK [3 4] [1 0] [4 3] fc.weight"},
+		{"FusedMatMul transB=1", []int64{3, 4}, nil, node("FusedMatMul", "/fc/MatMul/MatmulTransposeFusion/", "x v", "y", intAttr("transB", 1)), "NK [3 4] [0 1] [3 4] fc.weight"},
+		{"FusedGemm", []int64{3, 4}, nil, node("FusedGemm", "fused /fc/Gemm", "x v", "y", intAttr("transB", 1)), "NK [3 4] [0 1] [3 4] fc.weight"},
+		{"FusedGemm C", []int64{3}, nil, node("FusedGemm", "/fc/MatMul/MatMulAddFusion", "x x v", "y"), "N [3] [0] [3] fc.bias"},
+		{"FusedConv W", []int64{5, 4, 3}, nil, node("FusedConv", "/conv1/Conv", "x v", "y"), "NCX [5 4 3] [0 1 2] [5 4 3] conv1.weight"},
+		{"FusedConv B", []int64{5}, nil, node("FusedConv", "/conv1/Conv", "x x v", "y"), "N [5] [0] [5] conv1.bias"},
+		{"GemmFastGelu W", []int64{4, 3}, nil, node("GemmFastGelu", "/fc/Gemm", "x v", "y"), "NK [3 4] [1 0] [4 3] "},
+		{"GemmFastGelu bias", []int64{3}, nil, node("GemmFastGelu", "/fc/Gemm", "x x v", "y"), "N [3] [0] [3] "},
+		{"BiasGelu", []int64{5}, nil, node("BiasGelu", "/activation_fn/Mul", "x v", "y"), "N [5] [0] [5] "},
+		{"FastGelu", []int64{5}, nil, node("FastGelu", "/activation_fn/Mul", "x v", "y"), "N [5] [0] [5] "},
+		{"SkipLayerNormalization gamma", []int64{5}, nil, node("SkipLayerNormalization", "/ln/Mul/LayerNormFusion/", "x x v", "y"), "N [5] [0] [5] ln.weight"},
+		{"SkipLayerNormalization beta", []int64{5}, nil, node("SkipLayerNormalization", "SkipLayerNorm_1", "x x x v", "y"), "N [5] [0] [5] "},
+		{"SkipLayerNormalization bias", []int64{5}, nil, node("SkipLayerNormalization", "/ln/Mul", "x x x x v", "y"), "N [5] [0] [5] "},
+		{"SkipLayerNormalization of positions", []int64{1, 7, 5}, nil, node("SkipLayerNormalization", "/ln/Mul", "x v", "y"), "PN [7 5] [0 1] [7 5] "},
+		{"Attention weights", []int64{4, 9}, nil, node("Attention", "/a/MatMul", "x v", "y"), "NK [9 4] [1 0] [4 9] "},
+		{"Attention bias", []int64{9}, nil, node("Attention", "/a/MatMul", "x x v", "y"), "N [9] [0] [9] "},
+		{"MultiHeadAttention bias", []int64{9}, nil, node("MultiHeadAttention", "/a/MatMul", "x x x v", "y"), "N [9] [0] [9] "},
 		{"no path", []int64{5}, nil, node("Mul", "/Mul", "x v", "y"), "N [5] [0] [5] "},
 		{"a path that is no module's", []int64{5}, nil, node("Mul", "/ln/node_of_mine", "x v", "y"), "N [5] [0] [5] "},
 	} {
@@ -66,6 +83,9 @@ func TestMeaningOfOperands(t *testing.T) {
 			carry := x.carry
 			if carry == nil {
 				carry = node("Identity", "", "w", "v")
+			}
+			if readers[[2]string{"", x.node.GetOpType()}] == nil {
+				x.node.Domain = proto.String(Microsoft)
 			}
 			weights := weightsOf(t, model([]*pb.TensorProto{floatTensor("w", x.w...)}, carry, x.node))
 			if len(weights) != 1 {
@@ -84,14 +104,27 @@ func TestWhatIsNotUnderstood(t *testing.T) {
 	t.Parallel()
 	w := floatTensor("w", 2, 2)
 	int8s := &pb.TensorProto{Name: proto.String("w"), Dims: []int64{2, 2}, DataType: proto.Int32(3), RawData: make([]byte, 4)}
-	foreign := node("FusedMatMul", "/fc/MatMul", "x w", "y")
-	foreign.Domain = proto.String("com.microsoft")
+	// Microsoft's, as the others are ONNX's.
+	ms := func(op, name, inputs string, attributes ...*pb.AttributeProto) *pb.NodeProto {
+		n := node(op, name, inputs, "y", attributes...)
+		n.Domain = proto.String(Microsoft)
+		return n
+	}
 	for name, x := range map[string]struct {
 		w    *pb.TensorProto
 		node *pb.NodeProto
 	}{
 		"Gather":              {w, node("Gather", "/embed/Gather", "w x", "y")},
-		"another domain":      {w, foreign},
+		"another domain":      {w, ms("MatMul", "/fc/MatMul", "x w")},
+		"a blocked layout":    {floatTensor("w", 8, 8, 3), ms("NhwcConv", "/conv1/Conv", "x w")},
+		"FusedMatMul left":    {w, ms("FusedMatMul", "/fc/MatMul", "w x")},
+		"FusedMatMul alpha":   {w, ms("FusedMatMul", "/fc/MatMul", "x w", floatAttr("alpha", 0.125))},
+		"FusedMatMul batch":   {w, ms("FusedMatMul", "/fc/MatMul", "x w", intAttr("transBatchB", 1))},
+		"FusedGemm alpha":     {w, ms("FusedGemm", "/fc/Gemm", "x w", floatAttr("alpha", 2))},
+		"FusedConv's sum":     {floatTensor("w", 2, 2, 2), ms("FusedConv", "/c/Conv", "x x x w")},
+		"a past of Attention": {floatTensor("w", 2, 2, 2, 2, 2), ms("Attention", "a", "x x x x w")},
+		"a bias in attention": {floatTensor("w", 1, 2, 2, 2), ms("MultiHeadAttention", "a", "x x x x x w")},
+		"BiasGelu of rows":    {w, ms("BiasGelu", "g", "x w")},
 		"MatMul left":         {w, node("MatMul", "/fc/MatMul", "w x", "y")},
 		"MatMul of 3 axes":    {floatTensor("w", 1, 2, 2), node("MatMul", "/fc/MatMul", "x w", "y")},
 		"MatMul of int8":      {int8s, node("MatMulInteger", "/fc/MatMul_quant", "x w", "y")},
@@ -122,18 +155,13 @@ func TestWhatIsNotUnderstood(t *testing.T) {
 
 func TestBadPermutations(t *testing.T) {
 	t.Parallel()
-	for name, perm := range map[string][]int64{"twice": {1, 1}, "negative": {-1, 0}, "past": {0, 2}, "three": {0, 1, 2}, "huge": {1 << 62, 0}} {
-		m, err := walkBytes(marshal(t, model([]*pb.TensorProto{floatTensor("w", 2, 2)},
-			node("Transpose", "", "w", "v", intsAttr("perm", perm...)), node("MatMul", "/fc/MatMul", "x v", "y"))))
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = m.Weights()
+	for name, perm := range map[string][]int64{"twice": {1, 1}, "negative": {-1, 0}, "past": {0, 2}, "three": {0, 1, 2}, "one": {0}, "none": {}, "huge": {1 << 62, 0}} {
+		_, err := walkBytes(marshal(t, model([]*pb.TensorProto{floatTensor("w", 2, 2)}, node("Transpose", "turn", "w", "v", intsAttr("perm", perm...)))))
 		if err == nil {
 			t.Errorf("%s: accepted", name)
 			continue
 		}
-		wantError(t, err, source.ErrCorrupt, "perm")
+		wantError(t, err, source.ErrCorrupt, "Transpose node", `"turn"`, "perm", `"w"`)
 	}
 }
 
@@ -182,7 +210,6 @@ func TestInts(t *testing.T) {
 		node("Shape", "", "x", "s"), node("Gather", "", "s zero", "b"), node("Unsqueeze", "", "b axes", "b1"), node("Unsqueeze", "", "four axes", "four1"),
 		node("Gather", "", "s axes", "b2"), node("Cast", "", "two", "two1", intAttr("to", 7)), node("Identity", "", "two1", "two2"),
 		node("Concat", "", "b1 four1 two2 b2", "shape"), node("Concat", "", "s two", "unknown length"),
-		node("Identity", "", "loop", "loop"),
 	)
 	m, err := walkBytes(marshal(t, model([]*pb.TensorProto{
 		{Name: proto.String("zero"), DataType: proto.Int32(7), Int64Data: []int64{0}},
@@ -194,17 +221,17 @@ func TestInts(t *testing.T) {
 	}
 	for value, want := range map[string][]int64{
 		"shape": {Unknown, 4, 16, -1, Unknown}, "two2": {16, -1}, "c3": {},
-		"s": nil, "unknown length": nil, "c100": nil, "many": nil, "x": nil, "nothing": nil, "loop": nil,
+		"s": nil, "unknown length": nil, "c100": nil, "many": nil, "x": nil, "nothing": nil,
 	} {
-		if got := m.Graph.Ints(value); !slices.Equal(got, want) || (got == nil) != (want == nil) {
+		if got := m.Graph.Value(value).Ints(); !slices.Equal(got, want) || (got == nil) != (want == nil) {
 			t.Errorf("%s: %v, expected %v", value, got, want)
 		}
 	}
 }
 
-func TestResolveEnds(t *testing.T) {
+func TestOrigin(t *testing.T) {
 	t.Parallel()
-	nodes := []*pb.NodeProto{node("Identity", "", "w", "v0"), node("Identity", "", "loop", "loop"), node("Cast", "", "w", "i", intAttr("to", 7))}
+	nodes := []*pb.NodeProto{node("Identity", "", "w", "v0"), node("Cast", "", "w", "i", intAttr("to", 7)), node("Relu", "", "w", "r")}
 	for i := range 100 {
 		nodes = append(nodes, node("Identity", "", fmt.Sprintf("v%d", i), fmt.Sprintf("v%d", i+1)))
 	}
@@ -212,9 +239,9 @@ func TestResolveEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for value, want := range map[string]bool{"w": true, "v0": true, "v50": true, "v100": false, "loop": false, "i": false, "x": false, "nothing": false} {
-		if r, err := m.Graph.Resolve(value); err != nil || (r != nil) != want {
-			t.Errorf("%s: %v, %v; expected %v", value, r, err, want)
+	for value, want := range map[string]bool{"w": true, "v0": true, "v50": true, "v100": true, "i": false, "r": false, "x": false, "nothing": false} {
+		if v := m.Graph.Value(value); (v != nil && v.Origin != nil) != want {
+			t.Errorf("%s: %+v; expected an origin: %v", value, v, want)
 		}
 	}
 }
@@ -268,5 +295,43 @@ func TestNodeString(t *testing.T) {
 	}
 	if got := (&Node{Op: strings.Repeat("x", 9999), Name: strings.Repeat("y", 9999)}).String(); len(got) > 400 {
 		t.Errorf("%d bytes for one node", len(got))
+	}
+}
+
+// A Gather of all rows in order carries its table; any other is an operator whose weights are not read.
+func TestGatherOfAllRows(t *testing.T) {
+	t.Parallel()
+	number := func(name string, v int64) *pb.TensorProto {
+		return &pb.TensorProto{Name: &name, DataType: proto.Int32(7), Int64Data: []int64{v}}
+	}
+	rang := node("Range", "", "zero three one", "i")
+	for name, x := range map[string]struct {
+		indices []*pb.TensorProto
+		nodes   []*pb.NodeProto
+		axis    int64
+		all     bool
+	}{
+		"listed":          {[]*pb.TensorProto{intTensor("i", 0, 1, 2)}, nil, 0, true},
+		"cast":            {[]*pb.TensorProto{intTensor("j", 0, 1, 2)}, []*pb.NodeProto{node("Cast", "", "j", "i", intAttr("to", 6))}, 0, true},
+		"a Range":         {[]*pb.TensorProto{number("zero", 0), number("three", 3), number("one", 1)}, []*pb.NodeProto{rang}, 0, true},
+		"a Range of less": {[]*pb.TensorProto{number("zero", 0), number("three", 2), number("one", 1)}, []*pb.NodeProto{rang}, 0, false},
+		"a Range by twos": {[]*pb.TensorProto{number("zero", 0), number("three", 3), number("one", 2)}, []*pb.NodeProto{rang}, 0, false},
+		"an open Range":   {[]*pb.TensorProto{number("zero", 0), number("one", 1)}, []*pb.NodeProto{rang}, 0, false},
+		"another order":   {[]*pb.TensorProto{intTensor("i", 0, 2, 1)}, nil, 0, false},
+		"fewer":           {[]*pb.TensorProto{intTensor("i", 0, 1)}, nil, 0, false},
+		"another axis":    {[]*pb.TensorProto{intTensor("i", 0, 1, 2)}, nil, 1, false},
+		"unknown":         {nil, nil, 0, false},
+	} {
+		nodes := append(x.nodes, node("Gather", "/embed/Gather", "w i", "v", intAttr("axis", x.axis)), node("Add", "", "x v", "y"))
+		m, err := walkBytes(marshal(t, model(append(x.indices, floatTensor("w", 3, 3)), nodes...)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		weights, err := m.Weights()
+		if !x.all {
+			wantError(t, err, source.ErrUnsupported, "Gather node", "/embed/Gather", `"w"`)
+		} else if err != nil || len(weights) != 1 || weights[0].Axes != "PN" || weights[0].Node.Op != "Add" {
+			t.Errorf("%s: %+v, %v", name, weights, err)
+		}
 	}
 }

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"npuw/artifact/element"
+	"npuw/pipeline/model"
+	"npuw/pipeline/source"
+)
+
+// How a name was found is told where that is not in the usual ways.
+func TestSourceTellsHowNamesAreFound(t *testing.T) {
+	t.Parallel()
+	tensor := source.Tensor{Name: "qkv", Type: element.F32, Shape: []uint64{4}}
+	c := &source.Catalogue{Path: "m.onnx", Kind: "onnx", Files: []*source.File{{Path: "m.onnx"}}}
+	m := &model.Model{Family: "f", Notes: []string{"the biases are 0"}, Parameters: []model.Parameter{
+		{Name: "usual", Axes: "N", Shape: []uint64{4}, Tensor: tensor, Origin: "usual in Add node", Ways: []model.Way{model.ByPath, model.ByStructure}},
+		{Name: "part", Axes: "N", Shape: []uint64{4}, Tensor: tensor, Origin: "qkv, N 4:8 of 12 in Attention node", Part: "N 4:8 of 12", Ways: []model.Way{model.ByStructure}},
+		{Name: "tied", Axes: "N", Shape: []uint64{4}, Tensor: tensor, Origin: "other in Add node", Ways: []model.Way{model.ByPath, model.ByStructure}, Note: "its tensor is called other, and has 2 uses"},
+	}}
+	l := listSource(c, m)
+	var out bytes.Buffer
+	if err := printSource(&out, l, m); err != nil {
+		t.Fatal(err)
+	}
+	want := `m.onnx: onnx, 0 tensors
+model     f
+note      the biases are 0
+
+parameter  shape  type  tensor and node
+usual      N=4    f32   usual in Add node
+part       N=4    f32   qkv, N 4:8 of 12 in Attention node (named by structure alone)
+tied       N=4    f32   other in Add node (its tensor is called other, and has 2 uses)
+`
+	if out.String() != want {
+		t.Errorf("%s\nexpected\n%s", out.String(), want)
+	}
+	out.Reset()
+	if err := printJSON(&out, l); err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{`"part": "N 4:8 of 12"`, `"named_by": [`, `"structure"`, `"note": "its tensor is called other, and has 2 uses"`, `"the biases are 0"`} {
+		if !strings.Contains(out.String(), part) {
+			t.Errorf("%q is not in %s", part, out.String())
+		}
+	}
+}

@@ -1,0 +1,35 @@
+package targets
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/magefile/mage/mg"
+)
+
+// Testdata makes files to try npuw on.
+type Testdata mg.Namespace
+
+// Model writes a Whisper encoder with random weights as an ONNX file. -size=NAME is tiny, base (default), small, medium, large-v3 or
+// another, -out=PATH the file (default in dist), -form=NAMES how to write it, such as gemm,stripped. A wrong name lists those there are.
+func (Testdata) Model(ctx context.Context, size, out, form *string) error {
+	p, err := openProject()
+	if err != nil {
+		return err
+	}
+	args, err := modelArgs(p, given(size, "base"), out, given(form, ""))
+	if err != nil {
+		return err
+	}
+	return p.run(ctx, nil, "go", args...)
+}
+
+// modelArgs is the go command that writes a model. Its paths do not depend on the current folder.
+func modelArgs(p *project, size string, out *string, form string) ([]string, error) {
+	path, err := filepath.Abs(given(out, p.path(filepath.Join(defaultOut, fmt.Sprintf("whisper-%s-encoder.onnx", size)))))
+	if err != nil {
+		return nil, err
+	}
+	return []string{"run", "./pipeline/internal/whisperonnx/cmd/whispermodel", "-size", size, "-out", path, "-form", form}, nil
+}
