@@ -25,6 +25,7 @@ type spec struct {
 	recipe string
 	page   uint64
 	stream []byte // of a segment of instructions
+	folded string // the name of a parameter that the first operand absorbed; empty: none
 	list   []matrix
 }
 
@@ -50,6 +51,10 @@ func (s *spec) write(t *testing.T) *artifact.File {
 		x.Operands = append(x.Operands, o)
 		x.Parameters = append(x.Parameters, artifact.Parameter{Name: m.name, Axes: "NK", Shape: []uint64{o.Layout.Axes[0].Extent, 8}})
 		data = append(data, b)
+	}
+	if s.folded != "" {
+		x.Notes = []artifact.Note{{Kind: artifact.Folded, Parameter: len(x.Parameters)}}
+		x.Parameters = append(x.Parameters, artifact.Parameter{Name: s.folded, Axes: "K", Shape: []uint64{8}})
 	}
 	whole := func(n uint64) uint64 { return (n + page - 1) / page * page }
 	x.Segments = []artifact.Segment{{Name: "all", MemoryGroup: artifact.NoGroup, Offset: page, Bytes: whole(at)}}
@@ -268,6 +273,25 @@ func TestEntries(t *testing.T) {
 	code := r.Segments.Differs[slices.IndexFunc(r.Segments.Differs, func(e Entry) bool { return e.Name == "code" })]
 	if !strings.Contains(fields(code.Fields), "data") {
 		t.Errorf("other instructions: %+v", code)
+	}
+}
+
+// A parameter that was folded into others cannot be recovered: it is the same where what absorbed it is, and else nobody knows.
+func TestFolded(t *testing.T) {
+	t.Parallel()
+	a, b := plain, plain
+	a.folded, b.folded = "gamma", "gamma"
+	if r := compare(t, a.write(t), b.write(t)); !r.Same || r.Parameters.Both != 3 {
+		t.Errorf("in the same bytes: %+v", r)
+	}
+	b.list = []matrix{{"a", "K* N*", element.F32, numbers(64)}, plain.list[1]}
+	r := compare(t, a.write(t), b.write(t))
+	if r.SameValues || len(r.Parameters.Differs) != 1 || r.Parameters.Differs[0].Name != "gamma" || !strings.Contains(r.Parameters.Differs[0].Values.Why, "folded") {
+		t.Errorf("in other bytes: %+v", r.Parameters)
+	}
+	var out bytes.Buffer
+	if err := r.Print(&out, true); err != nil || !strings.Contains(out.String(), "gamma       ?") {
+		t.Errorf("%v\n%s", err, &out)
 	}
 }
 

@@ -87,18 +87,30 @@ func storedAlike(a, b *artifact.Operand) bool {
 	return reflect.DeepEqual(storage(a), storage(b))
 }
 
-// inSameBytes says that two parameters lie at the same places of operands that are alike.
+// inSameBytes says that two parameters lie at the same places of operands that are alike, or are folded into such.
 func (c *comparer) inSameBytes(a, b *artifact.ParameterListing) (bool, error) {
-	if len(a.Operands) == 0 || !slices.Equal(a.Operands, b.Operands) || !slices.Equal(a.Shape, b.Shape) {
+	ia, ib := c.a.Parameter(a.Name), c.b.Parameter(b.Name)
+	holders := append(slices.Clone(a.Operands), foldedInto(c.a.Index, ia)...)
+	if len(holders) == 0 || !slices.Equal(holders, append(slices.Clone(b.Operands), foldedInto(c.b.Index, ib)...)) || !slices.Equal(a.Shape, b.Shape) {
 		return false, nil
 	}
-	ia, ib := c.a.Parameter(a.Name), c.b.Parameter(b.Name)
-	for _, name := range a.Operands {
+	for _, name := range holders {
 		if !c.alike[name] || !reflect.DeepEqual(placed(c.a.Operand(name), ia), placed(c.b.Operand(name), ib)) {
 			return false, nil
 		}
 	}
 	return true, c.ctx.Err()
+}
+
+// foldedInto are the operands that absorbed a parameter.
+func foldedInto(x *artifact.Index, parameter int) []string {
+	var names []string
+	for _, n := range x.Notes {
+		if n.Parameter == parameter {
+			names = append(names, x.Operands[n.Operand].Name)
+		}
+	}
+	return names
 }
 
 // placed are the placements of a parameter in an operand.
