@@ -58,17 +58,19 @@ func (o *Operand) checkCovered(noted bool, left *uint64) error {
 	if uint64(n) != o.Elements() && !noted {
 		return fmt.Errorf("placements and fills name %d elements of %d", n, o.Elements())
 	}
-	for i, m := range images {
+	for _, m := range images {
 		if once, err := m.namesOnce(left); err != nil || !once {
 			return cmp.Or(err, errors.New("a placement names an element twice"))
 		}
-		for _, other := range images[:i] {
-			if apart, err := m.apart(other, left); err != nil || !apart {
-				return cmp.Or(err, errors.New("two placements or fills name the same element"))
-			}
-		}
 	}
-	return nil
+	span := func(i, a int) (first, last uint64) { return images[i][a].first, images[i][a].last }
+	return sweep(len(images), len(o.Layout.Axes), span, func(i, j int) (bool, error) {
+		apart, err := images[i].apart(images[j], left)
+		if err == nil && !apart {
+			err = errors.New("two placements or fills name the same element")
+		}
+		return false, err
+	})
 }
 
 // image is what a placement or fill names of an operand: the product of one comb an axis.
@@ -243,24 +245,30 @@ func distinctVolume(boxes [][]PlacedAxis) (uint64, error) {
 	if len(boxes) > maxBoxes {
 		return 0, fmt.Errorf("%d placements, the limit is %d", len(boxes), maxBoxes)
 	}
+	if len(boxes) == 0 {
+		return 0, nil
+	}
+	repeated := make([]bool, len(boxes))
+	span := func(i, a int) (first, last uint64) { return boxes[i][a].Begin, boxes[i][a].Begin + boxes[i][a].Size - 1 }
+	err := sweep(len(boxes), len(boxes[0]), span, func(i, j int) (bool, error) {
+		b, c := boxes[i], boxes[j]
+		if repeated[j] = sameBox(b, c); repeated[j] {
+			return true, nil
+		}
+		for a := range b {
+			if b[a].Begin+b[a].Size <= c[a].Begin || c[a].Begin+c[a].Size <= b[a].Begin {
+				return false, nil
+			}
+		}
+		return false, errors.New("two placements overlap without being equal")
+	})
 	var n total
 	for i, b := range boxes {
-		repeated := false
-		for _, c := range boxes[:i] {
-			equal, apart := sameBox(b, c), false
-			for j := range b {
-				apart = apart || b[j].Begin+b[j].Size <= c[j].Begin || c[j].Begin+c[j].Size <= b[j].Begin
-			}
-			if !equal && !apart {
-				return 0, errors.New("two placements overlap without being equal")
-			}
-			repeated = repeated || equal
-		}
-		if !repeated {
+		if !repeated[i] {
 			n.add(placedVolume(b))
 		}
 	}
-	return uint64(n), nil
+	return uint64(n), err
 }
 
 // sameBox reports whether two placements of one parameter have the same box of it.

@@ -10,13 +10,14 @@ import (
 	"github.com/magefile/mage/sh"
 )
 
-// arm64Packages are those whose results must be the same bits on every machine: what golden digests are of.
-var arm64Packages = []string{"./artifact/element", "./artifact/layout", "./artifact", "./pipeline/pack"}
+// arm64Packages are those whose results must be the same bits on every machine: what golden digests are of, and the reference device.
+var arm64Packages = []string{"./artifact/element", "./artifact/layout", "./artifact", "./pipeline/pack", "./runtime/cpu"}
 
-// arm64Skipped are tests that an emulator runs for too long (they go through every input, in plain Go on either machine), and those
-// that start a program of their own, which is none of this machine's.
+// arm64Skipped are tests that an emulator runs for too long (they go through every input, in plain Go on either machine), those that
+// start a program of their own, which is none of this machine's, and those of pages that a mapped file has lost: qemu does not say
+// which one a program missed, as Linux does.
 const arm64Skipped = "^(TestDequantizeEveryCode|TestQuantizeExtremeBlocks|TestNF4Nearest|TestQuantizeTies|TestIsControl|TestWords|TestMemory" +
-	"|TestWriteError|TestKilledAtEveryCall|TestEveryCallFails)$"
+	"|TestWriteError|TestKilledAtEveryCall|TestEveryCallFails|TestTruncatedFile|TestTruncatedVectors)$"
 
 // Arm64 tests that linux/arm64 gives the same bits: element formats, layouts, artifacts and packed models, by their golden digests.
 // On other machines it needs Debian's qemu-user-static.
