@@ -78,7 +78,7 @@ func (m *Model) locate(list []external) error {
 			}
 			f, err := source.OpenBeside(root, e.location)
 			if err != nil {
-				return err
+				return m.cannotOpen(e, err)
 			}
 			i = len(m.Files)
 			m.Files = append(m.Files, f)
@@ -89,6 +89,19 @@ func (m *Model) locate(list []external) error {
 		}
 	}
 	return nil
+}
+
+// cannotOpen names the model and the first tensor that wants the file which cannot be opened.
+func (m *Model) cannotOpen(e external, err error) error {
+	var fault *source.Error
+	if !errors.As(err, &fault) {
+		return err
+	}
+	file := fault.File
+	if fault.Thing != "" {
+		file = fault.Thing
+	}
+	return m.fail(e, fault.Err, fmt.Sprintf("its data in %s: %s", file, fault.Problem), fault.Next)
 }
 
 // place points one constant to its data in file i, or reads it if it is a shape.

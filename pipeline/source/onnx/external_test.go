@@ -101,7 +101,7 @@ func TestExternalDataRefused(t *testing.T) {
 		{"f", "0", "9223372036854775807", source.ErrCorrupt, "expected 8"},
 	} {
 		_, err := openIn(t, dir, model([]*pb.TensorProto{outsideOnly("w", x.location, x.offset, x.length)}))
-		wantError(t, err, x.want, x.part)
+		wantError(t, err, x.want, x.part, `tensor "w"`)
 	}
 	twice := outsideOnly("w", "f", "0", "8")
 	outside(twice, "f", "", "")
