@@ -249,7 +249,9 @@ func distinctVolume(boxes [][]PlacedAxis) (uint64, error) {
 		return 0, nil
 	}
 	repeated := make([]bool, len(boxes))
-	span := func(i, a int) (first, last uint64) { return boxes[i][a].Begin, boxes[i][a].Begin + boxes[i][a].Size - 1 }
+	span := func(i, a int) (first, last uint64) {
+		return boxes[i][a].Begin, boxes[i][a].Begin + boxes[i][a].Size - 1
+	}
 	err := sweep(len(boxes), len(boxes[0]), span, func(i, j int) (bool, error) {
 		b, c := boxes[i], boxes[j]
 		if repeated[j] = sameBox(b, c); repeated[j] {
