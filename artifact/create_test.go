@@ -91,6 +91,33 @@ func TestFailedCommit(t *testing.T) {
 	}
 }
 
+// TestCommitIf refuses the finished file, and takes it: whoever checks it sees all of it before it has its name.
+func TestCommitIf(t *testing.T) {
+	t.Parallel()
+	dir := pyreader.TempDir(t)
+	path := filepath.Join(dir, "a.npuw")
+	if err := os.WriteFile(path, []byte("before"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	refused := errors.New("refused")
+	for _, want := range []error{refused, nil} {
+		seen := false
+		err := begin(t, path, newSmallSample()).CommitIf(func(f *File) error {
+			seen = true
+			if f.Path != path || string(readFile(t, path)) != "before" {
+				t.Errorf("shown %s, the path has %q", f.Path, readFile(t, path))
+			}
+			return errors.Join(want, f.Verify())
+		})
+		if !errors.Is(err, want) || !seen {
+			t.Errorf("%v, want %v; shown: %t", err, want, seen)
+		}
+		if names := entries(t, dir); !slices.Equal(names, []string{"a.npuw"}) || (string(readFile(t, path)) == "before") != (want != nil) {
+			t.Errorf("after %v there are %q", want, names)
+		}
+	}
+}
+
 func TestCommitReplaces(t *testing.T) {
 	t.Parallel()
 	dir := pyreader.TempDir(t)

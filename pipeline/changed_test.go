@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"npuw/artifact"
 	"npuw/pipeline/internal/whisperonnx"
 	"npuw/pipeline/pack"
 	"npuw/pipeline/source"
@@ -84,5 +85,42 @@ func TestOutputIsSource(t *testing.T) {
 	}
 	if after, err := os.ReadFile(model); err != nil || string(after) != string(before) {
 		t.Errorf("the model was changed (%v)", err)
+	}
+}
+
+// An artifact that does not verify is not put in place: what was there stays.
+func TestDoesNotVerify(t *testing.T) {
+	t.Parallel()
+	b, err := Prepare(written(t), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	dir := pyreader.TempDir(t)
+	out := filepath.Join(dir, "x.npuw")
+	if err := os.WriteFile(out, []byte("before"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.Pack(t.Context(), out, pack.Options{Jobs: 1, NoSync: true, Progress: func(int64) {
+		being, err := filepath.Glob(filepath.Join(dir, ".x.npuw.npuw-tmp-*"))
+		if err != nil || len(being) != 1 {
+			t.Errorf("being written: %q, %v", being, err)
+			return
+		}
+		f, err := os.OpenFile(being[0], os.O_WRONLY, 0)
+		if err == nil {
+			_, err = f.WriteAt([]byte{1}, 1000) // between the header and the first segment
+			err = errors.Join(err, f.Close())
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}})
+	if !errors.Is(err, artifact.ErrCorrupt) || !strings.Contains(err.Error(), "does not verify") || !strings.Contains(err.Error(), out) {
+		t.Errorf("%v, expected that %s does not verify", err, out)
+	}
+	left, readErr := os.ReadDir(dir)
+	if text, err := os.ReadFile(out); err != nil || string(text) != "before" || readErr != nil || len(left) != 1 {
+		t.Errorf("%v: %q; left: %v", err, text, left)
 	}
 }
