@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,12 +16,16 @@ import (
 	"npuw/schema/pyreader"
 )
 
-// What recipes do not make, and packing does not know how to, is refused before anything is read.
-func TestRefusesOperands(t *testing.T) {
-	t.Parallel()
-	list := parameters([]int{20, 30}, []int{30}, []int{20}, []int{4, 5, 30})
-	_, m := store(t, list...)
-	bf := func(change func(o *recipe.Operand)) recipe.Operand { // [K+1,N]: p0 and p2 below it
+// refusal is an operand that is refused, and what of it is said.
+type refusal struct {
+	name    string
+	operand recipe.Operand
+	says    string
+}
+
+// refusedBoxes are operands [K+1,N] of p0 and p2 below it, or with p1 folded in, each with something wrong.
+func refusedBoxes(t testing.TB) []refusal {
+	bf := func(change func(o *recipe.Operand)) recipe.Operand {
 		o := recipe.Operand{Layout: resolved(t, "K* N*", axis('K', 31, 31), axis('N', 20, 20)), Placements: []artifact.Placement{
 			place(0, 1, []uint64{0, 0}, from(0, 20, 1, 1), from(0, 30, 1, 0)), place(2, 1, []uint64{30, 0}, from(0, 20, 1, 1)),
 		}}
@@ -36,21 +41,7 @@ func TestRefusesOperands(t *testing.T) {
 		return fold(f)
 	}
 	alone := func(f *recipe.Fold) { f.Placement, f.At, f.Scale, f.Along = -1, []uint64{30, 0}, 1, 1 }
-	three := func(notation string, format element.Format) recipe.Operand {
-		return valued(recipe.Operand{
-			Layout:     resolved(t, notation, axis('A', 4, 4), axis('B', 5, 5), axis('C', 30, 30)),
-			Placements: []artifact.Placement{place(3, 1, []uint64{0, 0, 0}, from(0, 4, 1, 0), from(0, 5, 1, 1), from(0, 30, 1, 2))},
-		}, format)
-	}
-	quantized := func(notation string, scales, zeros []uint64) recipe.Operand {
-		o := transposed(resolved(t, notation, axis('K', 30, 30), axis('N', 20, 20)), 0)
-		return scaled(o, 0, 1, element.I4, shared(t, plane.Scales, bf16, o.Layout, scales, "K* N*"), shared(t, plane.Zeros, element.I4, o.Layout, zeros, "K* N*"))
-	}
-	for _, x := range []struct {
-		name    string
-		operand recipe.Operand
-		says    string
-	}{
+	return []refusal{
 		{"every other row", bf(func(o *recipe.Operand) { o.Placements[1].From[0].Step = 2 }), `parameter "p2": it names indices that are apart`},
 		{"beyond the extents", bf(func(o *recipe.Operand) { o.Placements[1].To[1] = 1 }), "20 values from 1 are placed on axis N, which has 20"},
 		{"not all", bf(func(o *recipe.Operand) { o.Placements = o.Placements[:1] }), "give 600 of its 620 values"},
@@ -70,12 +61,35 @@ func TestRefusesOperands(t *testing.T) {
 		{"sums along no axis", changed(beta, func(f *recipe.Fold) { alone(f); f.Along = 2 }), "a fold along axis 2 of 2"},
 		{"sums from nowhere", changed(beta, func(f *recipe.Fold) { alone(f); f.At = nil }), "a box of 0 axes"},
 		{"sums that are not scaled", changed(beta, func(f *recipe.Fold) { alone(f); f.Scale = math.NaN() }), "a fold of scale NaN"},
+	}
+}
+
+// refusedFormats are operands in formats that their layouts or blocks do not go with.
+func refusedFormats(t testing.TB) []refusal {
+	three := func(notation string, format element.Format) recipe.Operand {
+		return valued(recipe.Operand{
+			Layout:     resolved(t, notation, axis('A', 4, 4), axis('B', 5, 5), axis('C', 30, 30)),
+			Placements: []artifact.Placement{place(3, 1, []uint64{0, 0, 0}, from(0, 4, 1, 0), from(0, 5, 1, 1), from(0, 30, 1, 2))},
+		}, format)
+	}
+	quantized := func(notation string, scales, zeros []uint64) recipe.Operand {
+		o := transposed(resolved(t, notation, axis('K', 30, 30), axis('N', 20, 20)), 0)
+		return scaled(o, 0, 1, element.I4, shared(t, plane.Scales, bf16, o.Layout, scales, "K* N*"), shared(t, plane.Zeros, element.I4, o.Layout, zeros, "K* N*"))
+	}
+	return []refusal{
 		{"bfp16 along the first of three axes", three("B* C* A* A8", element.BFP16), "blocks of bfp16 along axis A of 3"},
 		{"bfp16 along the second, in parts", three("A* C* B* B8", element.BFP16), "blocks of bfp16 along axis B of 3"},
 		{"bfp16 along no axis", three("A* C* B* C4", element.BFP16), "a multiple of 8 neighbours"},
 		{"codes that share no byte with a neighbour", quantized("K* N* K3", []uint64{1, 1}, []uint64{1, 1}), "a multiple of 2 neighbours"},
 		{"other blocks", quantized("K* N*", []uint64{1, 1}, []uint64{3, 1}), "zeros by blocks of [3 1] and scales by [1 1]"},
-	} {
+	}
+}
+
+// What recipes do not make, and packing does not know how to, is refused before anything is read.
+func TestRefusesOperands(t *testing.T) {
+	t.Parallel()
+	_, m := store(t, parameters([]int{20, 30}, []int{30}, []int{20}, []int{4, 5, 30})...)
+	for _, x := range slices.Concat(refusedBoxes(t), refusedFormats(t)) {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
 			x.operand.Name = "o"
@@ -87,9 +101,17 @@ func TestRefusesOperands(t *testing.T) {
 	}
 }
 
-// A value that cannot be held is told of by its name, the first in the order of the plan, whatever the number of workers.
-func TestOperandsNotFinite(t *testing.T) {
-	t.Parallel()
+// unheld is an operand with a value that it cannot hold, and what of it is said.
+type unheld struct {
+	name   string
+	bad    map[int]float64 // of p0 [150,200]
+	gamma  float64         // p1[7]
+	stored element.Format
+	make   func(t testing.TB) recipe.Operand
+	says   []string
+}
+
+func unheldValues() []unheld {
 	plain := func(t testing.TB) recipe.Operand {
 		return valued(transposed(resolved(t, "N* K* K8 N4", axis('K', 200, 200), axis('N', 150, 152)), 0), bf16)
 	}
@@ -101,14 +123,7 @@ func TestOperandsNotFinite(t *testing.T) {
 		o.KeepNonFinite = true // which changes nothing
 		return scaled(o, 0, 1, element.I8, shared(t, plane.Scales, scales, o.Layout, []uint64{32, 1}, "K* N*"))
 	}
-	for _, x := range []struct {
-		name   string
-		bad    map[int]float64 // of p0 [150,200]
-		gamma  float64         // p1[7]
-		stored element.Format
-		make   func(t testing.TB) recipe.Operand
-		says   []string
-	}{
+	return []unheld{
 		{
 			"int8",
 			map[int]float64{149*200 + 199: math.NaN(), 3*200 + 190: math.Inf(1)},
@@ -151,7 +166,13 @@ func TestOperandsNotFinite(t *testing.T) {
 			o.Fills = []artifact.Fill{{Begin: []uint64{200, 0}, Size: []uint64{1, 150}, Value: 1e39}}
 			*o = valued(*o, bf16)
 		}), []string{`operand "o0"`, "element [200 0], of a fill, is 1e+39, which bf16 cannot hold"}},
-	} {
+	}
+}
+
+// A value that cannot be held is told of by its name, the first in the order of the plan, whatever the number of workers.
+func TestOperandsNotFinite(t *testing.T) {
+	t.Parallel()
+	for _, x := range unheldValues() {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
 			list := parameters([]int{150, 200}, []int{200})
@@ -181,7 +202,7 @@ func TestOperandsNotFinite(t *testing.T) {
 // Progress of an operand in several planes, with bytes between them, ends at all of its bytes.
 func TestProgressOfPlanes(t *testing.T) {
 	t.Parallel()
-	for _, list := range [][]operandCase{joins(), codes(), blockFloats()} {
+	for _, list := range [][]operandCase{joins(), folds(), codes(), blockFloats()} {
 		for _, k := range list {
 			o := k.make(t)
 			o.Name = "o"

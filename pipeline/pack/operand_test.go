@@ -86,6 +86,12 @@ func joins() []operandCase {
 				Fills: []artifact.Fill{{Begin: []uint64{0}, Size: []uint64{10}, Value: 1 + 0x1p-8 + 0x1p-40}},
 			}, bf16)
 		}},
+	}
+}
+
+// folds are operands with a LayerNorm folded in.
+func folds() []operandCase {
+	return []operandCase{
 		{"a LayerNorm folded into two weights, of which one has no bias", parameters([]int{130, 77}, []int{130}, []int{60, 77}, []int{77}, []int{77}), func(t testing.TB) recipe.Operand {
 			weight := func(n uint64) []artifact.PlacedAxis {
 				return []artifact.PlacedAxis{from(0, n, 1, 1), from(0, 77, 1, 0)}
@@ -186,7 +192,7 @@ func blockFloats() []operandCase {
 // Operands as kernels have them come out as FORMAT.md's formulas say, with windows as small as can be, of a few patches, and whole.
 func TestOperandCases(t *testing.T) {
 	t.Parallel()
-	for _, list := range [][]operandCase{joins(), codes(), blockFloats()} {
+	for _, list := range [][]operandCase{joins(), folds(), codes(), blockFloats()} {
 		for _, c := range list {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
