@@ -82,7 +82,7 @@ func (g *gatherer) box(p *piece, from []PlacedAxis, to []uint64) error {
 		}
 		return g.halve(p, from, to)
 	}
-	window, err := windowAround(p.operand, from, to)
+	window, err := p.operand.Layout.WindowAround(to, boxAround(from, to))
 	switch {
 	case err != nil:
 		return p.fault(err)
@@ -127,24 +127,6 @@ func boxAround(from []PlacedAxis, to []uint64) []uint64 {
 		size[f.Axis] += (f.Size - 1) * f.Step
 	}
 	return size
-}
-
-// windowAround is the smallest window of an operand that holds every element of a box.
-func windowAround(o *Operand, from []PlacedAxis, to []uint64) (layout.Window, error) {
-	n := len(o.Layout.Axes)
-	begin, size := make([]uint64, n), boxAround(from, to)
-	for a := range n {
-		lo, hi := to[a], to[a]+size[a]-1
-		granules := o.Layout.Granules(a)
-		for i, g := range granules {
-			b, e := lo/g*g, (hi/g+1)*g
-			if i == len(granules)-1 || b/granules[i+1] == (e-1)/granules[i+1] {
-				begin[a], size[a] = b, e-b
-				break
-			}
-		}
-	}
-	return o.Layout.Window(begin, size)
 }
 
 // gather reads a window and gathers a box from it.

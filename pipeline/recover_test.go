@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -52,6 +53,33 @@ func TestParametersComeBack(t *testing.T) {
 	}
 }
 
+// TestGroupsComeBack: int8 weights with a scale for any number of neighbours along K, or for a whole matrix, through all of the pipeline.
+func TestGroupsComeBack(t *testing.T) {
+	t.Parallel()
+	text, err := recipe.BuiltinText("whisper-encoder/npu1-int8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := pyreader.TempDir(t)
+	model := filepath.Join(dir, "model.onnx")
+	if err := whisperonnx.Write(model, whisperonnx.Odd); err != nil {
+		t.Fatal(err)
+	}
+	exact := packBy(t, model, "whisper-encoder/f32", dir)
+	const column = `group { axis: "N" size: 1 }`
+	for name, group := range map[string]string{
+		"32": column + ` group { axis: "K" size: 32 }`, "48": column + ` group { axis: "K" size: 48 }`,
+		"64": column + ` group { axis: "K" size: 64 }`, "128": column + ` group { axis: "K" size: 128 }`, "tensor": "",
+	} {
+		changed := strings.ReplaceAll(string(text), column, group)
+		file := filepath.Join(dir, "groups-"+name+".txtpb")
+		if err := os.WriteFile(file, []byte(changed), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		comeBack(t, name, packBy(t, model, file, dir), exact)
+	}
+}
+
 // packBy packs a model into a folder, verifies the artifact and opens it.
 func packBy(t *testing.T, model, recipeName, dir string) *artifact.File {
 	t.Helper()
@@ -60,7 +88,7 @@ func packBy(t *testing.T, model, recipeName, dir string) *artifact.File {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	path := filepath.Join(dir, strings.ReplaceAll(recipeName, "/", "-")+".npuw")
+	path := filepath.Join(dir, filepath.Base(recipeName)+".npuw")
 	if _, err := b.Pack(t.Context(), path, pack.Options{NoSync: true}); err != nil {
 		t.Fatal(err)
 	}

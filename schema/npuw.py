@@ -1091,6 +1091,12 @@ class File:
             _put_box(out, found.shape, placement.from_, array(code, self._raw(placement.operand, placement)))
         return found.shape, formats.pop(), out.tobytes()
 
+    def exact(self, name, operand=False):
+        """Whether values() gives just what was encoded: no scale other than a power of two had to be undone."""
+        found = self._find(name, operand)
+        return found.struct.name == "operand" or all(
+            abs(math.frexp(placement.scale)[0]) == 0.5 for placement in self._sources(found))
+
     def _find(self, name, operand):
         for found in itertools.chain(() if operand else self.parameters, self.operands):
             if found.name == name:
@@ -1214,6 +1220,8 @@ def _write_values(options):
             raw = file.raw(options.name, options.operand)[2]
         else:
             raw = _little(file.values(options.name, options.operand)[1]).tobytes()
+        if not file.exact(options.name, options.operand):
+            print("npuw.py: %s: divided by a scale and rounded, not exactly what was packed" % options.name, file=sys.stderr)
     if options.out:
         with open(options.out, "wb") as out:
             out.write(raw)

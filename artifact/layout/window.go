@@ -123,6 +123,23 @@ func (w Window) Runs(yield func(windowOffset, layoutOffset, n uint64) bool) {
 	}
 }
 
+// WindowAround cuts out the smallest window that holds the box [begin, begin+size) of the padded index space, where no size is 0.
+func (l Layout) WindowAround(begin, size []uint64) (Window, error) {
+	from, length := make([]uint64, len(begin)), make([]uint64, len(begin))
+	for a := range begin {
+		lo, hi := begin[a], begin[a]+size[a]-1
+		granules := l.Granules(a)
+		for i, g := range granules {
+			b, e := lo/g*g, (hi/g+1)*g
+			if i == len(granules)-1 || b/granules[i+1] == (e-1)/granules[i+1] {
+				from[a], length[a] = b, e-b
+				break
+			}
+		}
+	}
+	return l.Window(from, length)
+}
+
 // Granules returns, ascending, the lengths g at which an axis may be cut: every [i*g, (i+1)*g) is a legal window, and so are
 // neighbours together that stay within one multiple of the next larger granule. They are the strides of the axis's digits,
 // from 1, and last its padded extent. It returns nil for an axis that the layout has not.

@@ -183,18 +183,7 @@ func (p *Plane) window(begin, size []uint64) (layout.Window, error) {
 		begin[d.Axis] = begin[d.Axis] / v * v
 		size[d.Axis] = end - begin[d.Axis]
 	}
-	for a := range begin {
-		lo, hi := begin[a], begin[a]+size[a]-1
-		granules := p.Layout.Granules(a)
-		for i, g := range granules {
-			b, e := lo/g*g, (hi/g+1)*g
-			if i == len(granules)-1 || b/granules[i+1] == (e-1)/granules[i+1] {
-				begin[a], size[a] = b, e-b
-				break
-			}
-		}
-	}
-	return p.Layout.Window(begin, size)
+	return p.Layout.WindowAround(begin, size)
 }
 
 // decode reads and decodes a window, whose values come as they lie.

@@ -81,6 +81,20 @@ func Verify(t testing.TB, paths ...string) []string {
 	return faults
 }
 
+// Extract gives what `npuw.py values` writes of a parameter or operand, and what it says on standard error.
+func Extract(t testing.TB, path, name string) (values []byte, said string) {
+	t.Helper()
+	p := need(t)
+	var complaint strings.Builder
+	command := p.command(t.Context(), p.script, "values", path, name)
+	command.Stderr = &complaint
+	values, err := command.Output()
+	if err != nil {
+		t.Fatalf("npuw.py values %s %s: %v: %s", path, name, err, complaint.String())
+	}
+	return values, complaint.String()
+}
+
 // need finds Python, or ends the test.
 func need(t testing.TB) *python {
 	t.Helper()

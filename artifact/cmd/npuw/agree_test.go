@@ -65,6 +65,33 @@ func TestPythonAgrees(t *testing.T) {
 	}
 }
 
+// TestExtractMarksRounded: both readers say so where a scale that is no power of two had to be undone, and not otherwise.
+func TestExtractMarksRounded(t *testing.T) {
+	t.Parallel()
+	text, err := recipe.BuiltinText("whisper-encoder/f32")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for scale, rounded := range map[string]bool{"1/3": true, "1/4": false} {
+		file := filepath.Join(pyreader.TempDir(t), "scaled.txtpb")
+		scaled := strings.ReplaceAll(string(text), "format: F32", "format: F32\n  scale: \""+scale+"\"")
+		if err := os.WriteFile(file, []byte(scaled), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		path := packTest(t, "whisper-tiny-encoder", file)
+		const name = "encoder.conv1.weight"
+		const mark = name + ": divided by a scale and rounded"
+		var values bytes.Buffer
+		var complaint strings.Builder
+		if status := run([]string{"extract", path, name}, &values, &complaint); status != 0 || strings.Contains(complaint.String(), mark) != rounded {
+			t.Errorf("scale %s: exit status %d, npuw says %q", scale, status, complaint.String())
+		}
+		if python, said := pyreader.Extract(t, path, name); !bytes.Equal(python, values.Bytes()) || strings.Contains(said, mark) != rounded {
+			t.Errorf("scale %s: npuw.py gives the same values: %v; it says %q", scale, bytes.Equal(python, values.Bytes()), said)
+		}
+	}
+}
+
 // packTest packs a model from testdata and gives the artifact's path.
 func packTest(t *testing.T, model, recipeName string) string {
 	t.Helper()

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -112,7 +111,8 @@ func extractCommand() *cobra.Command {
 		Short: "Write the values of a parameter or an operand",
 		Long: "Write the logical values (no padding, no tiles) of a parameter, row-major in its own shape, which is PyTorch's,\n" +
 			"or of an operand, row-major in the order of its axes. A name that both have means the parameter, unless\n" +
-			"--operand is given. Numbers are little-endian; there is no header.",
+			"--operand is given. Numbers are little-endian; there is no header. Where a scale had to be undone that is no power of\n" +
+			"two, values are rounded, and a line on standard error says so.",
 		Example: "  npuw extract model.npuw encoder.conv1.weight -o values.f32",
 		Args:    needs("FILE.npuw", "NAME"),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
@@ -148,15 +148,11 @@ func extractCommand() *cobra.Command {
 		if format == "raw" {
 			write = values.WriteRaw
 		}
-		if !toFile {
-			return writeThrough(unfiltered(cmd.OutOrStdout()), write)
-		}
-		if err := checkOutput("-o", output, args[0]); err != nil {
+		if err := writeOutput(cmd, toFile, output, args[0], write); err != nil || values.Exact {
 			return err
 		}
-		return interruptible(cmd, "no file was written", func(ctx context.Context) error {
-			return writeFile(output, func(w io.Writer) error { return write(&stoppable{ctx, w}) })
-		})
+		fmt.Fprintf(cmd.ErrOrStderr(), "npuw: %s: divided by a scale and rounded, not exactly what was packed\n", args[1])
+		return nil
 	}
 	return c
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"npuw/artifact"
@@ -77,6 +78,19 @@ func writeFile(path string, write func(io.Writer) error) error {
 		err = fmt.Errorf("%s: %w", path, c)
 	}
 	return err
+}
+
+// writeOutput writes what is made of the file input to the file output, whole or not at all, or where toFile is false to standard output.
+func writeOutput(cmd *cobra.Command, toFile bool, output, input string, write func(io.Writer) error) error {
+	if !toFile {
+		return writeThrough(unfiltered(cmd.OutOrStdout()), write)
+	}
+	if err := checkOutput("-o", output, input); err != nil {
+		return err
+	}
+	return interruptible(cmd, "no file was written", func(ctx context.Context) error {
+		return writeFile(output, func(w io.Writer) error { return write(&stoppable{ctx, w}) })
+	})
 }
 
 // writeThrough gives write a buffer before w.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"io"
 	"path/filepath"
 
@@ -38,15 +37,7 @@ func reportCommand() *cobra.Command {
 		}
 		defer a.Close()
 		write := func(w io.Writer) error { return page.Write(w, filepath.Base(args[0]), a.Header, a.Index) }
-		if !toFile {
-			return writeThrough(unfiltered(cmd.OutOrStdout()), write)
-		}
-		if err := checkOutput("-o", output, args[0]); err != nil {
-			return err
-		}
-		return interruptible(cmd, "no file was written", func(ctx context.Context) error {
-			return writeFile(output, func(w io.Writer) error { return write(&stoppable{ctx, w}) })
-		})
+		return writeOutput(cmd, toFile, output, args[0], write)
 	}
 	return c
 }
