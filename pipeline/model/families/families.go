@@ -22,15 +22,24 @@ func Open(path string) (*source.Catalogue, []*model.Model, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	recognised, err := whisper.Recognise(m)
-	if err != nil && !errors.Is(err, source.ErrNotRecognised) {
+	models, err := InONNX(m)
+	if err != nil {
 		m.Close()
 		return nil, nil, err
 	}
-	if recognised == nil {
-		return &m.Catalogue, nil, nil
+	return &m.Catalogue, models, nil
+}
+
+// InONNX is Open for an ONNX file that is open already.
+func InONNX(m *onnx.Model) ([]*model.Model, error) {
+	recognised, err := whisper.Recognise(m)
+	switch {
+	case errors.Is(err, source.ErrNotRecognised):
+		return nil, nil
+	case err != nil:
+		return nil, err
 	}
-	return &m.Catalogue, []*model.Model{recognised}, nil
+	return []*model.Model{recognised}, nil
 }
 
 // checkKind looks at the first bytes of a file.
