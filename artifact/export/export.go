@@ -27,7 +27,8 @@ type Missing struct {
 	Err  error
 }
 
-// Recover finds where the parameters of an artifact are. It reads no value. What is wrong with a file is an error; a parameter that was
+// Recover finds where the parameters of an artifact are. It reads no value, and does not ask whether those are what they were: Verify
+// does. What is wrong with a file is an error; a parameter that was
 // folded into an operand, or lies in one of a later version, is Missing.
 func Recover(a *artifact.File) (*Set, error) {
 	s := &Set{File: a}

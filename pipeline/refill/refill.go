@@ -40,7 +40,8 @@ type weight struct {
 }
 
 // Open opens the ONNX model at path, to be given the parameters of an artifact: all of them must be in the set, and the model must be one
-// of the artifact's family, of the same sizes, with weights that the file holds as plain floats. It must be closed.
+// of the artifact's family, of the same sizes, with weights that the file holds as plain floats. Whether the artifact is sound is for its
+// Verify to say. It must be closed.
 func Open(path string, set *export.Set) (*Model, error) {
 	m, err := onnx.Open(path)
 	if err != nil {

@@ -46,14 +46,18 @@ type Result struct {
 
 // Write writes the copy of the model to path, and its data files, if it has any, beside that. Nothing is at any of the paths before all
 // of it has been written and read back: data files get their names first, the model last. Paths at which something would be lost, such as
-// those of the files that are read, are refused.
+// those of the files that are read, are refused. Memory does not grow with the model: it is less than 96 MiB.
 func (r *Model) Write(ctx context.Context, path string, opts Options) (*Result, error) {
 	paths, err := r.paths(path)
 	if err != nil {
 		return nil, err
 	}
-	for _, path := range paths {
-		if err := artifact.CheckOutput(path, r.inputs()...); err != nil {
+	for i, path := range paths {
+		err := artifact.CheckOutput(path, r.inputs()...)
+		switch {
+		case err != nil && i > 0:
+			return nil, fmt.Errorf("%w; data files keep the names that the model gives: write it into a folder of its own", err)
+		case err != nil:
 			return nil, err
 		}
 	}
@@ -96,6 +100,8 @@ type writer struct {
 	progress func(int64)
 	files    []File // one for each of the source
 	rounded  int64
+
+	raw, got []byte // what the tensor is to hold, and what it does; their memory is used again for the next
 }
 
 // copy copies file i of the source.
@@ -129,9 +135,8 @@ func (w *writer) patch(paths []string) error {
 	for i := range w.weights {
 		weight := &w.weights[i]
 		data := &weight.parameter.Tensor.Data
-		n := 0
 		err := w.stream(weight, func(b []byte, at int64, rounded int) error {
-			n += rounded
+			w.rounded += int64(rounded)
 			return pieces(data, b, at, func(b []byte, at int64) error {
 				_, err := w.files[data.File].WriteAt(b, at)
 				return fault(paths[data.File], err)
@@ -140,7 +145,6 @@ func (w *writer) patch(paths []string) error {
 		if err != nil {
 			return err
 		}
-		w.rounded += int64(n)
 	}
 	return nil
 }
@@ -159,13 +163,12 @@ func (w *writer) readBack(paths []string) error {
 	}
 	for i := range w.weights {
 		weight := &w.weights[i]
-		got := make([]byte, 0, copyBytes)
 		err := w.stream(weight, func(want []byte, at int64, _ int) error {
-			got = slices.Grow(got[:0], len(want))[:len(want)]
-			if err := copied.ReadAt(got, &weight.parameter.Tensor, at); err != nil {
+			w.got = slices.Grow(w.got[:0], len(want))[:len(want)]
+			if err := copied.ReadAt(w.got, &weight.parameter.Tensor, at); err != nil {
 				return err
 			}
-			if bytes.Equal(got, want) {
+			if bytes.Equal(w.got, want) {
 				return nil
 			}
 			return w.differs(weight, paths)
@@ -198,21 +201,20 @@ func (w *writer) differs(weight *weight, paths []string) error {
 func (w *writer) stream(weight *weight, each func(b []byte, at int64, rounded int) error) error {
 	t := &weight.parameter.Tensor
 	var at int64
-	var b []byte
 	return weight.values.WriteFloat32(writerFunc(func(values []byte) error {
 		if err := w.ctx.Err(); err != nil {
 			return err
 		}
 		size := len(values) / 4 * t.Type.Size()
-		b = slices.Grow(b[:0], size)[:size]
-		rounded, err := convert(b, values, t.Type)
+		w.raw = slices.Grow(w.raw[:0], size)[:size]
+		rounded, err := convert(w.raw, values, t.Type)
 		if err != nil {
 			return &source.Error{
 				File: w.source.Path, Offset: -1, Thing: fmt.Sprintf("tensor %.200q", t.Name), Problem: err.Error(),
 				Next: "give the model in float32", Err: source.ErrNotFinite,
 			}
 		}
-		if err := each(b, at, rounded); err != nil {
+		if err := each(w.raw, at, rounded); err != nil {
 			return err
 		}
 		at += int64(size)
