@@ -117,6 +117,21 @@ func TestUnrounded(t *testing.T) {
 	}
 }
 
+// TestRealFiles is TestUnrounded of what exporters and optimizers wrote.
+func TestRealFiles(t *testing.T) {
+	t.Parallel()
+	const folder = "../../testdata/whisper-tiny"
+	for _, name := range []string{"encoder", "encoder-ext", "encoder-fp16", "encoder-ort-extended", "encoder-stripped", "dflt-encoder", "op17-encoder"} {
+		source := filepath.Join(folder, "whisper-tiny-"+name+".onnx")
+		r := written(t, source, packed(t, source, "whisper-encoder/f32"))
+		for _, path := range r.Paths {
+			if !bytes.Equal(read(t, path), read(t, filepath.Join(folder, filepath.Base(path)))) {
+				t.Errorf("%s: other bytes than the source's", filepath.Base(path))
+			}
+		}
+	}
+}
+
 // TestRounded: the copy of a model of any form, opened as any model is, has the artifact's values, for each built-in recipe; and nothing
 // but weights has changed.
 func TestRounded(t *testing.T) {
