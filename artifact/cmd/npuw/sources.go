@@ -29,7 +29,7 @@ func sourcesCommand() *cobra.Command {
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		catalogue, m, err := families.Open(args[0])
+		catalogue, models, err := families.Open(args[0])
 		problem := ""
 		if errors.Is(err, source.ErrParameters) {
 			problem = err.Error()
@@ -39,6 +39,10 @@ func sourcesCommand() *cobra.Command {
 			return err
 		}
 		defer catalogue.Close()
+		var m *model.Model
+		if len(models) > 0 {
+			m = models[0]
+		}
 		list := listSource(catalogue, m)
 		list.Problem = problem
 		if asJSON {

@@ -11,9 +11,10 @@ import (
 	"npuw/pipeline/source/onnx"
 )
 
-// Open opens the model file at path. The model is nil if the file can be read and belongs to no known family; a file that
-// belongs to one and does not fit it is an error. The catalogue is the caller's to close.
-func Open(path string) (*source.Catalogue, *model.Model, error) {
+// Open opens the model file at path and gives the models in it: a checkpoint of an encoder and a decoder is a model of each family,
+// and one of the family of both. The first is the one to take when nobody asks for another. There is none if the file can be read
+// and belongs to no known family; a file that belongs to one and does not fit it is an error. The catalogue is the caller's to close.
+func Open(path string) (*source.Catalogue, []*model.Model, error) {
 	if err := checkKind(path); err != nil {
 		return nil, nil, err
 	}
@@ -26,7 +27,10 @@ func Open(path string) (*source.Catalogue, *model.Model, error) {
 		m.Close()
 		return nil, nil, err
 	}
-	return &m.Catalogue, recognised, nil
+	if recognised == nil {
+		return &m.Catalogue, nil, nil
+	}
+	return &m.Catalogue, []*model.Model{recognised}, nil
 }
 
 // checkKind looks at the first bytes of a file.
