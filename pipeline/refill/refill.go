@@ -23,14 +23,14 @@ import (
 	"npuw/pipeline/model"
 	"npuw/pipeline/model/families"
 	"npuw/pipeline/source"
-	"npuw/pipeline/source/onnx"
 )
 
 // Model is an open ONNX model with the values that are to be its weights. No value has been read.
 type Model struct {
-	source  *onnx.Model
-	set     *export.Set
-	weights []weight
+	source    *source.Catalogue
+	recognise func() ([]*model.Model, error) // the models in source, as its files are
+	set       *export.Set
+	weights   []weight
 }
 
 // weight is a parameter of the source, and its values in the order of the axes of its tensor.
@@ -43,13 +43,13 @@ type weight struct {
 // of the artifact's family, of the same sizes, with weights that the file holds as plain floats. Whether the artifact is sound is for its
 // Verify to say. It must be closed.
 func Open(path string, set *export.Set) (*Model, error) {
-	m, err := onnx.Open(path)
+	c, recognise, err := families.OpenRecogniser(path)
 	if err != nil {
 		return nil, err
 	}
-	r := &Model{source: m, set: set}
+	r := &Model{source: c, recognise: recognise, set: set}
 	if err := r.match(); err != nil {
-		return nil, errors.Join(err, m.Close())
+		return nil, errors.Join(err, c.Close())
 	}
 	return r, nil
 }
@@ -59,8 +59,14 @@ func (r *Model) Close() error { return r.source.Close() }
 
 // match finds for each parameter of the model its values.
 func (r *Model) match() error {
-	models, err := families.InONNX(r.source)
-	if err != nil {
+	if r.source.Kind != "onnx" {
+		return &source.Error{
+			File: r.source.Path, Offset: -1, Problem: "is a model in " + r.source.Kind, Next: "give an .onnx file, which says what is computed with the weights",
+			Err: source.ErrUnsupported,
+		}
+	}
+	models, err := r.recognise()
+	if err != nil && !errors.Is(err, source.ErrNotRecognised) {
 		return err
 	}
 	m, err := r.family(models)

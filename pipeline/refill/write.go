@@ -15,7 +15,6 @@ import (
 
 	"npuw/artifact"
 	"npuw/artifact/element"
-	"npuw/pipeline/model/families"
 	"npuw/pipeline/source"
 )
 
@@ -46,7 +45,8 @@ type Result struct {
 
 // Write writes the copy of the model to path, and its data files, if it has any, beside that. Nothing is at any of the paths before all
 // of it has been written and read back: data files get their names first, the model last. Paths at which something would be lost, such as
-// those of the files that are read, are refused. Memory does not grow with the model: it is less than 96 MiB.
+// those of the files that are read, are refused. It is not for several goroutines at once. Memory does not grow with the model: buffers
+// are less than 96 MiB.
 func (r *Model) Write(ctx context.Context, path string, opts Options) (*Result, error) {
 	paths, err := r.paths(path)
 	if err != nil {
@@ -151,21 +151,24 @@ func (w *writer) patch(paths []string) error {
 
 // readBack reads the new files as the model: it must be the same one, with the values of the artifact as its weights.
 func (w *writer) readBack(paths []string) error {
-	copied := *w.source
-	copied.Files = nil
-	defer copied.Close()
+	originals := w.source.Files
+	w.source.Files = nil
+	defer func() {
+		_ = w.source.Close()
+		w.source.Files = originals
+	}()
 	for _, f := range w.files {
 		opened, err := source.OpenFile(f.Name())
 		if err != nil {
 			return err
 		}
-		copied.Files = append(copied.Files, opened)
+		w.source.Files = append(w.source.Files, opened)
 	}
 	for i := range w.weights {
 		weight := &w.weights[i]
 		err := w.stream(weight, func(want []byte, at int64, _ int) error {
 			w.got = slices.Grow(w.got[:0], len(want))[:len(want)]
-			if err := copied.ReadAt(w.got, &weight.parameter.Tensor, at); err != nil {
+			if err := w.source.ReadAt(w.got, &weight.parameter.Tensor, at); err != nil {
 				return err
 			}
 			if bytes.Equal(w.got, want) {
@@ -178,7 +181,7 @@ func (w *writer) readBack(paths []string) error {
 		}
 	}
 	// A bias of keys is left out where it is 0; one that is tied to another parameter may be so no longer.
-	if _, err := families.InONNX(&copied); err != nil {
+	if _, err := w.recognise(); err != nil {
 		return w.mismatch("", "with the values of %s it is another model: %v", w.set.File.Path, err)
 	}
 	return nil
