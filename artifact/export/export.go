@@ -67,7 +67,7 @@ func (s *Set) Rounded() []string {
 	return names
 }
 
-// bytesOf is the size of values as float32. An artifact that verifies has at most 2^58 of them.
+// bytesOf is the size of values as float32. An artifact that verifies has at most two values for each byte of its file.
 func bytesOf(v *artifact.Values) int64 {
 	n := uint64(4)
 	for _, s := range v.Shape {
