@@ -136,7 +136,11 @@ func TestRealFiles(t *testing.T) {
 // but weights has changed.
 func TestRounded(t *testing.T) {
 	t.Parallel()
-	for _, form := range []string{"", "external", "attention,stripped", "mha-packed", "gemm,opset17", "nested", "constants", "tied", "bf16", "f16", "f64"} {
+	forms := []string{"external", "mha-packed", "f16", "", "attention,stripped", "gemm,opset17", "nested", "constants", "tied", "bf16", "f64"}
+	if testing.Short() {
+		forms = forms[:3]
+	}
+	for _, form := range forms {
 		t.Run("form "+form, func(t *testing.T) {
 			t.Parallel()
 			source := modelOf(t, whisperonnx.Odd, form)
