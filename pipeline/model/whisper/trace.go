@@ -15,15 +15,17 @@ const (
 	maxSpread = 64      // nodes of a GELU, or of what lies between a projection and its attention
 )
 
-// tracer answers questions about the structure of an encoder: what feeds a value. It goes from the output backwards, since a
+// tracer answers questions about the structure of an encoder or decoder: what feeds a value. It goes from the output backwards, since a
 // value has one producer, and may have any number of uses.
 type tracer struct {
 	m       *onnx.Model
+	side    *side
+	root    *onnx.Graph                         // whose outputs are looked at: the main graph, or a branch in it
 	weights map[*onnx.Node]map[int]*onnx.Weight // by node and operand
 }
 
-func newTracer(m *onnx.Model, weights []onnx.Weight) *tracer {
-	t := &tracer{m: m, weights: map[*onnx.Node]map[int]*onnx.Weight{}}
+func newTracer(m *onnx.Model, s *side, root *onnx.Graph, weights []onnx.Weight) *tracer {
+	t := &tracer{m: m, side: s, root: root, weights: map[*onnx.Node]map[int]*onnx.Weight{}}
 	for i := range weights {
 		w := &weights[i]
 		if t.weights[w.Node] == nil {
@@ -39,10 +41,10 @@ func (t *tracer) unfit(v *onnx.Value, want string) error {
 	if v = t.back(v); v.Producer == nil {
 		return &source.Error{
 			File: t.m.Path, Offset: -1, Thing: fmt.Sprintf("value %.200q", v.Name), Err: source.ErrUnsupported,
-			Problem: "is an input or a constant, where a Whisper encoder has " + want, Next: exportPlainly,
+			Problem: fmt.Sprintf("is an input or a constant, where a Whisper %s has %s", t.side.what, want), Next: exportPlainly,
 		}
 	}
-	return t.m.Graph.Fail(v.Producer, source.ErrUnsupported, "stands where a Whisper encoder has "+want, exportPlainly)
+	return t.m.Graph.Fail(v.Producer, source.ErrUnsupported, fmt.Sprintf("stands where a Whisper %s has %s", t.side.what, want), exportPlainly)
 }
 
 const exportPlainly = "export the model with torch.onnx or Optimum, and do not optimize it"

@@ -1,8 +1,10 @@
-// Package whisper recognises the encoder of Whisper (Radford et al. 2022, "Robust Speech Recognition via Large-Scale Weak
-// Supervision") in the module tree of Hugging Face transformers: two convolutions, positions, pre-norm transformer layers
-// of self-attention and a two-layer MLP, and a last LayerNorm.
+// Package whisper recognises the encoder and the decoder of Whisper (Radford et al. 2022, "Robust Speech Recognition via Large-Scale
+// Weak Supervision") in the module tree of Hugging Face transformers: two convolutions or the embedding of tokens, positions, pre-norm
+// transformer layers of self-attention, attention to the encoder's states and a two-layer MLP, a last LayerNorm and, in a decoder, the
+// projection to logits, which is the embedding of tokens again.
 //
 //	mels x 2P -> conv1 -> GELU -> conv2 (stride 2) -> GELU -> + embed_positions [P,D] -> layers -> layer_norm -> P x D
+//	T tokens -> embed_tokens [V,D] -> + embed_positions [P,D] -> layers, each with the P x D -> layer_norm -> proj_out -> T x V
 //
 // Names come from the paths that torch.onnx gives to nodes, from the names of values, and from the structure of the graph
 // (structure.go). Where there are several they must agree; one is enough. Orientation comes from operators and their attributes,
@@ -33,24 +35,31 @@ const (
 	decoderPrefix = "decoder."
 )
 
-// Recognise gives the parameters of a Whisper encoder under their canonical names and in canonical order, with the sizes
+// Recognise gives the parameters of a Whisper encoder or decoder under their canonical names and in canonical order, with the sizes
 // of the model; config.json in the model's folder is read too, if there is one, and must agree. The error wraps
-// source.ErrNotRecognised if m is no Whisper encoder at all. It is another one if m is one and a parameter is missing,
-// left over, of the wrong shape, named in two ways, or used in a way that is not understood.
+// source.ErrNotRecognised if m is neither. It is another one if m is one of them and a parameter is missing,
+// left over, of the wrong shape, named in two ways, or used in a way that is not understood. No weight is read, but those that a
+// decoder has twice, which are compared.
 func Recognise(m *onnx.Model) (*model.Model, error) {
-	if !hasNames(m.Graph) && !hasStem(m.Graph) {
-		return nil, &source.Error{
-			File: m.Path, Offset: -1, Next: "export the encoder with torch.onnx or Optimum", Err: source.ErrNotRecognised,
-			Problem: "no Whisper encoder: its nodes and values do not name conv1, conv2 and layers.0.self_attn, and it has not two convolutions of width 3",
-		}
+	switch {
+	case hasNames(m.Graph, &encoderSide), hasStem(m.Graph):
+		return recogniseEncoder(m)
 	}
+	return recogniseDecoder(m, hasNames(m.Graph, &decoderSide))
+}
+
+func recogniseEncoder(m *onnx.Model) (*model.Model, error) {
 	weights, err := m.Weights()
 	if err != nil {
 		return nil, err
 	}
-	e := encoder{m: m, trace: newTracer(m, weights), byName: make(map[string]*parameter, len(weights))}
+	e := newExported(m, &encoderSide, m.Graph, weights)
 	s, unfit := e.trace.structure()
-	if err := e.name(weights, s, unfit); err != nil {
+	var places []place
+	if s != nil {
+		places = s.places()
+	}
+	if err := e.name(weights, places, unfit); err != nil {
 		return nil, err
 	}
 	if err := e.measure(); err != nil {
@@ -68,10 +77,14 @@ func Recognise(m *onnx.Model) (*model.Model, error) {
 			return nil, err
 		}
 	}
-	if err := e.checkScales(s); err != nil {
-		return nil, err
+	if s != nil {
+		for _, l := range s.layers {
+			if err := e.checkScale(l.attention); err != nil {
+				return nil, err
+			}
+		}
 	}
-	result := &model.Model{Family: Family, Attributes: encoderAttributes(e.sizes, e.eps), Parameters: parameters}
+	result := &model.Model{Family: Family, Attributes: e.attributesOf(), Parameters: parameters}
 	if e.zeroBiases > 0 {
 		result.Notes = append(result.Notes, noteZeroBiases(e.zeroBiases))
 	}
@@ -81,15 +94,14 @@ func Recognise(m *onnx.Model) (*model.Model, error) {
 	return result, nil
 }
 
-// hasNames reports whether the names in g are those of a Whisper encoder, whatever its operators are: then what is
+// hasNames reports whether the names in g are those of one side of a Whisper, whatever its operators are: then what is
 // wrong with it is worth telling.
-func hasNames(g *onnx.Graph) bool {
-	want := []string{"conv1", "conv2", "layers.0.self_attn"}
+func hasNames(g *onnx.Graph, s *side) bool {
 	found := 0
 	look := func(name string) {
-		name = canonical(strings.ReplaceAll(strings.TrimPrefix(name, "/"), "/", "."))
-		for i, w := range want {
-			if strings.HasPrefix(name, prefix+w+".") {
+		name = s.canonical(strings.ReplaceAll(strings.TrimPrefix(name, "/"), "/", "."))
+		for i, w := range s.known {
+			if strings.HasPrefix(name, s.prefix+w+".") {
 				found |= 1 << i
 			}
 		}
@@ -102,7 +114,7 @@ func hasNames(g *onnx.Graph) bool {
 			look(g.Constants[i].Name)
 		}
 	})
-	return found == 1<<len(want)-1
+	return found == 1<<len(s.known)-1
 }
 
 // hasStem reports whether g begins like a Whisper encoder, whatever its operators are called and its names are: its only
@@ -130,33 +142,32 @@ func hasStem(g *onnx.Graph) bool {
 	return shapes[1][0] == shapes[1][1] || shapes[0][0] == shapes[0][1] // a file may have them in either order
 }
 
-// canonical gives a name with the one prefix "encoder.", whether it had "model.", "encoder.", both or none; "" stays.
-func canonical(name string) string {
-	if name == "" {
-		return ""
-	}
-	return prefix + strings.TrimPrefix(strings.TrimPrefix(name, "model."), prefix)
-}
-
-// encoder is an encoder while it is being recognised.
-type encoder struct {
+// exported is an encoder or a decoder while it is being recognised in a graph.
+type exported struct {
+	*side
 	m      *onnx.Model
 	trace  *tracer
 	byName map[string]*parameter // canonical name to what has it
 
-	zeroBiases int // of keys, left out
+	zeroBiases int    // of keys, left out
+	extra      []spec // beside those that every model of these sizes has
 
 	sizes
 	eps float64
 }
 
+// newExported begins to recognise what the outputs of root, the main graph or a branch in it, are computed with.
+func newExported(m *onnx.Model, s *side, root *onnx.Graph, weights []onnx.Weight) *exported {
+	return &exported{side: s, m: m, trace: newTracer(m, s, root, weights), byName: make(map[string]*parameter, len(weights))}
+}
+
 // fail gives an error about the thing called name.
-func (e *encoder) fail(name string, sentinel error, problem, next string) error {
+func (e *exported) fail(name string, sentinel error, problem, next string) error {
 	return &source.Error{File: e.m.Path, Offset: -1, Thing: fmt.Sprintf("%.200q", name), Problem: problem, Next: next, Err: sentinel}
 }
 
 // leftOver fails if a constant that may be weights is none of the parameters.
-func (e *encoder) leftOver(weights []onnx.Weight) error {
+func (e *exported) leftOver(weights []onnx.Weight) error {
 	used := make(map[*onnx.Constant]bool, len(weights))
 	for i := range weights {
 		used[weights[i].Constant] = true
@@ -173,8 +184,8 @@ func (e *encoder) leftOver(weights []onnx.Weight) error {
 }
 
 // parameters gives the expected parameters in canonical order, each checked.
-func (e *encoder) parameters() ([]model.Parameter, error) {
-	specs := encoderSpecs(e.sizes)
+func (e *exported) parameters() ([]model.Parameter, error) {
+	specs := append(e.specs(e.sizes), e.extra...)
 	parameters := make([]model.Parameter, 0, len(specs))
 	expected := make(map[string]bool, len(specs))
 	for _, s := range specs {
@@ -182,8 +193,8 @@ func (e *encoder) parameters() ([]model.Parameter, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.byName)) {
 		if !expected[name] {
-			return nil, e.m.Graph.Fail(e.byName[name].Node, source.ErrParameters, fmt.Sprintf("gives parameter %.200q, which a Whisper encoder of %d layers does not have", name, e.layers),
-				"export the encoder alone")
+			return nil, e.m.Graph.Fail(e.byName[name].Node, source.ErrParameters, fmt.Sprintf("gives parameter %.200q, which a Whisper %s of %d layers does not have", name, e.what, e.layers),
+				fmt.Sprintf("export the %s alone", e.what))
 		}
 	}
 	for _, s := range specs {
@@ -203,6 +214,6 @@ func (e *encoder) parameters() ([]model.Parameter, error) {
 	return parameters, nil
 }
 
-func (e *encoder) missing(name string) error {
-	return e.fail(name, source.ErrParameters, "missing: no node has it as an operand", "export the whole encoder again")
+func (e *exported) missing(name string) error {
+	return e.fail(name, source.ErrParameters, "missing: no node has it as an operand", fmt.Sprintf("export the whole %s again", e.what))
 }

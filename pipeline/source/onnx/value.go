@@ -48,12 +48,22 @@ func (o *Origin) Shape() []uint64 {
 
 // at is the origin of a value of that name which is o unchanged.
 func (o *Origin) at(name string) *Origin {
+	name = beforeMerge(name)
 	if o == nil || !isStateName(name) {
 		return o
 	}
 	named := *o
 	named.StateName = name
 	return &named
+}
+
+// beforeMerge is what a value was called before Optimum merged two exports into one: it adds "_merged_0" and the like.
+func beforeMerge(name string) string {
+	base, digits, ok := cutLast(name, "_merged_")
+	if !ok || digits == "" || strings.Trim(digits, "0123456789") != "" {
+		return name
+	}
+	return base
 }
 
 // isStateName reports whether a value is called like an entry of a state dict, not like the output of a node.

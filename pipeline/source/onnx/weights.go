@@ -20,7 +20,7 @@ type Weight struct {
 	Input    int // index in Node.In
 	Constant *Constant
 	// Axes and Shape are in the order of PyTorch's state dict: "NK" for a linear weight (N out, K in), "NCX" for a conv1d
-	// weight (X the kernel's width), "N" for a vector, "PN" for a matrix that is added or multiplied.
+	// weight (X the kernel's width), "N" for a vector, "PN" for a matrix that is added or multiplied, or whose rows are looked up.
 	Axes  string
 	Shape []uint64
 	// Tensor is the constant's catalogue entry; for a vector or matrix without its leading axes of length 1. Axis i of
@@ -36,10 +36,10 @@ type Weight struct {
 // Weights gives every use of a constant of more than one float as an operand that is known to hold weights (operators.go),
 // in the order of nodes and operands; nodes in the branches of an If are among them. Any other use of such a constant, or of one of
 // a quantized type, is an error that names node and operator. Constants that nothing uses are not listed.
-func (m *Model) Weights() ([]Weight, error) { return m.weightsOf(nil, m.Graph) }
+func (m *Model) Weights() ([]Weight, error) { return m.weightsOf(nil, m.Graph, nil) }
 
-// weightsOf adds the weights of g and of the graphs nested in it.
-func (m *Model) weightsOf(weights []Weight, g *Graph) ([]Weight, error) {
+// weightsOf adds the weights of g and of the graphs nested in it. Both branches of merged, if it is not nil, may have some.
+func (m *Model) weightsOf(weights []Weight, g *Graph, merged *Node) ([]Weight, error) {
 	for i := range g.Nodes {
 		n := &g.Nodes[i]
 		if n.carrier() {
@@ -55,12 +55,14 @@ func (m *Model) weightsOf(weights []Weight, g *Graph) ([]Weight, error) {
 			}
 			weights = append(weights, w)
 		}
-		if err := n.oneBody(); err != nil {
-			return nil, err
+		if n != merged {
+			if err := n.oneBody(); err != nil {
+				return nil, err
+			}
 		}
 		for _, b := range n.Bodies {
 			var err error
-			if weights, err = m.weightsOf(weights, b.Graph); err != nil {
+			if weights, err = m.weightsOf(weights, b.Graph, merged); err != nil {
 				return nil, err
 			}
 		}
@@ -194,7 +196,7 @@ func pathName(n *Node, suffix string) string {
 		op = head
 	}
 	switch op {
-	case "MatMul", "Gemm", "Conv", "Add", "Mul", "LayerNormalization":
+	case "MatMul", "Gemm", "Conv", "Add", "Mul", "LayerNormalization", "Gather":
 		return strings.ReplaceAll(path, "/", ".") + suffix
 	}
 	return ""
