@@ -32,7 +32,12 @@ type Build struct {
 // Prepare opens the model at path and plans its artifact by a recipe: the name of a built-in one, the path of a file (it ends in
 // .txtpb), or empty for the default of the model's family. The Build must be closed.
 func Prepare(path, recipeName string) (*Build, error) {
-	c, models, err := families.Open(path)
+	return PrepareFiles([]string{path}, recipeName)
+}
+
+// PrepareFiles is Prepare for a model whose encoder and decoder may stand in files of their own.
+func PrepareFiles(paths []string, recipeName string) (*Build, error) {
+	c, models, err := families.OpenAll(paths)
 	if err != nil {
 		return nil, err
 	}

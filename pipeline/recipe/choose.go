@@ -93,7 +93,7 @@ func (c *chooser) match(r *rule, p *pattern) error {
 		}
 		c.choices = append(c.choices, choice)
 	}
-	if !matched {
+	if !matched && !r.optional {
 		return c.doc.fault(p.at, "no parameter matches %q%s", p.text, near(p.symbols(), c.names))
 	}
 	return nil

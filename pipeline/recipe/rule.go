@@ -30,6 +30,7 @@ type rule struct {
 	padBits       uint64
 	rounding      element.Rounding
 	keepNonFinite bool
+	optional      bool  // its patterns may match nothing
 	tile          *tile // checked against a target; nil: none
 }
 
@@ -52,7 +53,7 @@ const maxMultiple = 1 << 20
 
 // parseRule checks a rule, for a target or nil. Errors are of type *Error.
 func parseRule(doc *document, block *field, o *releasepb.Operand, npu *target.Target) (rule, error) {
-	r := rule{block: block, axes: o.Axes, notation: o.Layout, keepNonFinite: o.KeepNonFinite}
+	r := rule{block: block, axes: o.Axes, notation: o.Layout, keepNonFinite: o.KeepNonFinite, optional: o.Optional}
 	steps := []func(*document, *releasepb.Operand) error{
 		r.parsePatterns, r.parseNames, r.parseParts, r.parseFormat, r.parseAxes, r.parseMerges, r.parseJoin, r.parseLayout, r.parsePads,
 		func(doc *document, o *releasepb.Operand) error { return r.parseTile(doc, o, npu) },

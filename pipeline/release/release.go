@@ -78,8 +78,12 @@ func each(opts Options, do func(b *pipeline.Build, output string) error) error {
 		if recipe.IsPath(name) {
 			name = beside(name)
 		}
+		sources := make([]string, len(a.Sources))
+		for i, source := range a.Sources {
+			sources[i] = beside(source)
+		}
 		err := func() error {
-			b, err := pipeline.Prepare(beside(a.Source), name)
+			b, err := pipeline.PrepareFiles(sources, name)
 			if err != nil {
 				return err
 			}

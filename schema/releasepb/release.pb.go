@@ -342,7 +342,9 @@ type Operand struct {
 	// How mantissas of BFP16 are rounded; as the hardware does when left out: towards minus infinity.
 	Rounding Rounding `protobuf:"varint,22,opt,name=rounding,proto3,enum=npuw.release.Rounding" json:"rounding,omitempty"`
 	// The tile of A x B that a core works on at a time, checked against the recipe's target.
-	Tile          *Tile `protobuf:"bytes,23,opt,name=tile,proto3" json:"tile,omitempty"`
+	Tile *Tile `protobuf:"bytes,23,opt,name=tile,proto3" json:"tile,omitempty"`
+	// Patterns may match nothing: for parameters that only some models of the family have.
+	Optional      bool `protobuf:"varint,24,opt,name=optional,proto3" json:"optional,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -536,6 +538,13 @@ func (x *Operand) GetTile() *Tile {
 		return x.Tile
 	}
 	return nil
+}
+
+func (x *Operand) GetOptional() bool {
+	if x != nil {
+		return x.Optional
+	}
+	return false
 }
 
 // Part is what a parameter contributes to an operand, and its bias.
@@ -1308,8 +1317,8 @@ func (x *Release) GetArtifact() []*Artifact {
 // Artifact is one .npuw file of a release.
 type Artifact struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The model.
-	Source string `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	// The model; or its files, if the encoder is in one and the decoder in another.
+	Source []string `protobuf:"bytes,1,rep,name=source,proto3" json:"source,omitempty"`
 	// A built-in recipe's name, or the path of a recipe file (one that ends in .txtpb). Left out: the default of the model's family.
 	Recipe string `protobuf:"bytes,2,opt,name=recipe,proto3" json:"recipe,omitempty"`
 	// The file's path in the output folder, ending in .npuw; subfolders are made as needed.
@@ -1350,11 +1359,11 @@ func (*Artifact) Descriptor() ([]byte, []int) {
 	return file_npuw_schema_release_proto_rawDescGZIP(), []int{13}
 }
 
-func (x *Artifact) GetSource() string {
+func (x *Artifact) GetSource() []string {
 	if x != nil {
 		return x.Source
 	}
-	return ""
+	return nil
 }
 
 func (x *Artifact) GetRecipe() string {
@@ -1736,7 +1745,7 @@ const file_npuw_schema_release_proto_rawDesc = "" +
 	"\n" +
 	"page_bytes\x18\x03 \x01(\x04R\tpageBytes\x12/\n" +
 	"\aoperand\x18\x04 \x03(\v2\x15.npuw.release.OperandR\aoperand\x12\x16\n" +
-	"\x06target\x18\x05 \x01(\tR\x06target\"\xb0\x06\n" +
+	"\x06target\x18\x05 \x01(\tR\x06target\"\xcc\x06\n" +
 	"\aOperand\x12\x1c\n" +
 	"\tparameter\x18\x01 \x03(\tR\tparameter\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -1761,7 +1770,8 @@ const file_npuw_schema_release_proto_rawDesc = "" +
 	"\x06record\x18\x14 \x01(\v2\x14.npuw.release.RecordR\x06record\x12&\n" +
 	"\x0fhigh_half_first\x18\x15 \x01(\bR\rhighHalfFirst\x122\n" +
 	"\brounding\x18\x16 \x01(\x0e2\x16.npuw.release.RoundingR\brounding\x12&\n" +
-	"\x04tile\x18\x17 \x01(\v2\x12.npuw.release.TileR\x04tile\"\xfa\x01\n" +
+	"\x04tile\x18\x17 \x01(\v2\x12.npuw.release.TileR\x04tile\x12\x1a\n" +
+	"\boptional\x18\x18 \x01(\bR\boptional\"\xfa\x01\n" +
 	"\x04Part\x12\x1c\n" +
 	"\tparameter\x18\x01 \x01(\tR\tparameter\x12\x12\n" +
 	"\x04bias\x18\x02 \x01(\tR\x04bias\x12\x14\n" +
@@ -1815,7 +1825,7 @@ const file_npuw_schema_release_proto_rawDesc = "" +
 	"\aRelease\x122\n" +
 	"\bartifact\x18\x01 \x03(\v2\x16.npuw.release.ArtifactR\bartifact\"l\n" +
 	"\bArtifact\x12\x16\n" +
-	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
+	"\x06source\x18\x01 \x03(\tR\x06source\x12\x16\n" +
 	"\x06recipe\x18\x02 \x01(\tR\x06recipe\x12\x16\n" +
 	"\x06output\x18\x03 \x01(\tR\x06output\x12\x18\n" +
 	"\akernels\x18\x04 \x01(\tR\akernels\"=\n" +

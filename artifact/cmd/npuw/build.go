@@ -30,18 +30,20 @@ type packFlags struct {
 func packCommand() *cobra.Command {
 	var f packFlags
 	c := &cobra.Command{
-		Use:   "pack SOURCE -o OUT.npuw",
+		Use:   "pack SOURCE [DECODER] -o OUT.npuw",
 		Short: "Pack a model into an artifact",
 		Long: "Pack the weights of the model SOURCE as a recipe says, and verify the artifact. Without --recipe\n" +
-			"it is the default of the model's family; `npuw recipes` lists those that are built in.\n\n" +
+			"it is the default of the model's family; `npuw recipes` lists those that are built in. With DECODER, SOURCE is the\n" +
+			"encoder's file and DECODER the decoder's, and both go into one artifact.\n\n" +
 			"With --kernels operands are bound to the kernel contracts of a file. They are checked against the xclbins that it\n" +
 			"names, and its instruction streams go into the artifact.\n\n" +
 			"OUT.npuw appears, or is replaced, when all of it is there and verified. After an error it is as it was. A symbolic\n" +
 			"link of that name is replaced itself, not what it leads to.",
 		Example: "  npuw pack model.onnx -o model.npuw\n" +
+			"  npuw pack encoder_model.onnx decoder_model_merged.onnx -o whisper.npuw\n" +
 			"  npuw pack model.onnx --recipe whisper-encoder/f32 -o check.npuw\n" +
 			"  npuw pack model.onnx --recipe mine.txtpb --kernels kernels.txtpb -o model.npuw",
-		Args:              needs("SOURCE"),
+		Args:              needsModel,
 		ValidArgsFunction: completeFiles("onnx"),
 	}
 	flags := c.Flags()
@@ -63,14 +65,14 @@ func packCommand() *cobra.Command {
 		if err := checkKernelsFlag(cmd, f.kernels); err != nil {
 			return err
 		}
-		return f.run(cmd, args[0])
+		return f.run(cmd, args)
 	}
 	return c
 }
 
-// run packs the model at path.
-func (f *packFlags) run(cmd *cobra.Command, path string) error {
-	b, err := prepare(path, f.recipe, f.kernels)
+// run packs the model in the files at paths.
+func (f *packFlags) run(cmd *cobra.Command, paths []string) error {
+	b, err := prepare(paths, f.recipe, f.kernels)
 	if err != nil {
 		return err
 	}
@@ -113,7 +115,7 @@ func completeRecipes(*cobra.Command, []string, string) ([]cobra.Completion, cobr
 
 // prepare plans the artifact of a model, bound to the contracts in the file kernels if that is named. The name of a recipe that there is
 // not is an error of the call.
-func prepare(path, recipeName, kernels string) (*pipeline.Build, error) {
+func prepare(paths []string, recipeName, kernels string) (*pipeline.Build, error) {
 	switch {
 	case recipeName == "":
 	case !recipe.IsPath(recipeName):
@@ -130,7 +132,7 @@ func prepare(path, recipeName, kernels string) (*pipeline.Build, error) {
 		return nil, fmt.Errorf("%s: there is no such recipe file; check the path, or begin one: npuw recipes --print %s > %s",
 			recipeName, recipe.Builtins()[0].Name, recipeName)
 	}
-	b, err := pipeline.Prepare(path, recipeName)
+	b, err := pipeline.PrepareFiles(paths, recipeName)
 	if err != nil || kernels == "" {
 		return b, err
 	}
@@ -168,12 +170,12 @@ func planCommand() *cobra.Command {
 	var recipeName, kernels string
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "plan SOURCE",
+		Use:   "plan SOURCE [DECODER]",
 		Short: "Show the artifact that pack would write",
 		Long: "Show the artifact that `npuw pack` would write: every operand's format, layout, place and size. Reads no weight\n" +
 			"and writes nothing. With --kernels also the kernel contracts of a file, and what is bound to them.",
 		Example:           "  npuw plan model.onnx --recipe whisper-encoder/npu1-rowmajor",
-		Args:              needs("SOURCE"),
+		Args:              needsModel,
 		ValidArgsFunction: completeFiles("onnx"),
 	}
 	addRecipeFlag(c, &recipeName)
@@ -183,7 +185,7 @@ func planCommand() *cobra.Command {
 		if err := checkKernelsFlag(cmd, kernels); err != nil {
 			return err
 		}
-		b, err := prepare(args[0], recipeName, kernels)
+		b, err := prepare(args, recipeName, kernels)
 		if err != nil {
 			return err
 		}

@@ -17,20 +17,22 @@ import (
 func sourcesCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "sources SOURCE",
+		Use:   "sources SOURCE [DECODER]",
 		Short: "List what a model file holds, with canonical names where its family is known",
 		Long: "List the parameters of a model whose family is known: canonical name, axes (in PyTorch's order), element type and the tensor\n" +
 			"of the file that holds it. Names are found by the paths of nodes, the names of tensors and the structure of the graph, which must\n" +
-			"agree; a name that was found in one way alone says in which. Of any other model, and of one that lacks some of its family, list the tensors. --json prints both. Reads no weight.",
+			"agree; a name that was found in one way alone says in which. Of any other model, and of one that lacks some of its family, list the tensors. --json prints both.\n\n" +
+			"With DECODER, SOURCE is the encoder's file and DECODER the decoder's, and the model is both. Reads no weight, but those that a\n" +
+			"decoder has twice, which are compared.",
 		Example:           "  npuw sources model.onnx",
-		Args:              needs("SOURCE"),
+		Args:              needsModel,
 		ValidArgsFunction: completeFiles("onnx"),
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		catalogue, models, err := families.Open(args[0])
+		catalogue, models, err := families.OpenAll(args)
 		problem := ""
-		if errors.Is(err, source.ErrParameters) {
+		if errors.Is(err, source.ErrParameters) && len(args) == 1 {
 			problem = err.Error()
 			catalogue, err = families.OpenCatalogue(args[0])
 		}

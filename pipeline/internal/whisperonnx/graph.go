@@ -30,7 +30,7 @@ const (
 	microsoft = "com.microsoft" // domain of ONNX Runtime's operators
 )
 
-// graph is an encoder under construction.
+// graph is an encoder or decoder under construction.
 type graph struct {
 	Config
 	parameters map[string]*Parameter // by name, without "encoder."
@@ -42,7 +42,11 @@ type graph struct {
 	body                             // that nodes and weights are added to: the main graph, or a branch
 	dataAt     int                   // where the next weights begin in the data file
 	data       message
-	file       string // name of the data file
+	dataFile   string // its name
+
+	shared  map[string]string // what the value of each parameter is called that is written once, however often it is used
+	hoisted *body             // what holds the weights in place of body: the graph around branches
+	suffix  string            // what the names of weights end in
 }
 
 // body is what a graph is made of.
@@ -66,24 +70,35 @@ func (b body) contents() message {
 
 // model gives the bytes of the model and of its data file.
 func (c Config) model(dataFile string) (model, data message) {
+	g := c.newGraph(dataFile)
+	g.encoder()
+	return g.file(&pb.GraphProto{
+		Name:   proto.String("torch_jit"),
+		Input:  []*pb.ValueInfoProto{g.value("input_features", c.Mels, 2*c.Positions)},
+		Output: []*pb.ValueInfoProto{g.value("last_hidden_state", c.Positions, c.DModel)},
+	})
+}
+
+// newGraph begins a graph with the parameters of c's encoder.
+func (c Config) newGraph(dataFile string) *graph {
 	g := &graph{
-		Config: c, file: dataFile, parameters: map[string]*Parameter{}, names: map[string]int{}, stripped: map[string]string{}, ties: map[string]string{},
+		Config: c, dataFile: dataFile, parameters: map[string]*Parameter{}, names: map[string]int{}, stripped: map[string]string{}, ties: map[string]string{},
 	}
 	list := c.Parameters()
 	for i := range list {
 		g.parameters[strings.TrimPrefix(list[i].Name, "encoder.")] = &list[i]
 	}
-	g.encoder()
+	return g
+}
+
+// file gives the bytes of the model and of its data file; ends has its name, inputs and outputs.
+func (g *graph) file(ends *pb.GraphProto) (model, data message) {
 	var identities []message // torch.onnx has the last first
 	for i, tie := range slices.Backward(g.identities) {
 		identities = append(identities, g.encodedNode("", fmt.Sprintf("Identity_%d", len(g.identities)-1-i), "Identity", tie[1:], nil, tie[0]))
 	}
 	g.nodes = append(identities, g.nodes...)
-	contents := append(g.contents(), encoded(&pb.GraphProto{
-		Name:   proto.String("torch_jit"),
-		Input:  []*pb.ValueInfoProto{g.value("input_features", c.Mels, 2*c.Positions)},
-		Output: []*pb.ValueInfoProto{g.value("last_hidden_state", c.Positions, c.DModel)},
-	})...)
+	contents := append(g.contents(), encoded(ends)...)
 	irVersion := map[int]int64{14: 7, 17: 8, 23: 11}[g.opset()]
 	opsets := []*pb.OperatorSetIdProto{{Version: proto.Int64(int64(g.opset()))}}
 	if g.names[microsoft] > 0 {
@@ -197,11 +212,15 @@ func (g *graph) inBranch(scope, x string, add func() string) string {
 		name  string
 		graph message
 	}{{"then_branch", then}, {"else_branch", otherwise}} {
-		attribute := append(encoded(&pb.AttributeProto{Name: &b.name, Type: pb.AttributeProto_GRAPH.Enum()}), field(attributeGraph, b.graph)...)
-		n = append(n, field(nodeAttribute, attribute)...)
+		n = append(n, field(nodeAttribute, branch(b.name, b.graph))...)
 	}
 	g.nodes = append(g.nodes, n)
 	return name + "_output_0"
+}
+
+// branch is the attribute of an If that holds a graph.
+func branch(name string, graph message) message {
+	return append(encoded(&pb.AttributeProto{Name: &name, Type: pb.AttributeProto_GRAPH.Enum()}), field(attributeGraph, graph)...)
 }
 
 // scalar adds a Constant node with a float.

@@ -1,4 +1,4 @@
-// Package whisperonnx makes ONNX files of Whisper encoders for tests and benchmarks: the nodes, names and initializers that
+// Package whisperonnx makes ONNX files of Whisper encoders and decoders for tests and benchmarks: the nodes, names and initializers that
 // torch.onnx writes, or what optimizers make of them (forms.go), at any size, in any float type, with weights that the test can
 // compute again.
 //
@@ -97,6 +97,11 @@ func WriteContext(ctx context.Context, path string, c Config) error {
 		return err
 	}
 	model, data := c.model(filepath.Base(path) + "_data")
+	return writeModel(ctx, path, c, model, data)
+}
+
+// writeModel writes the two files of a model, or the one.
+func writeModel(ctx context.Context, path string, c Config, model, data message) error {
 	if c.External {
 		if err := writeFile(ctx, path+"_data", data); err != nil {
 			return err
