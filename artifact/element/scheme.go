@@ -18,6 +18,18 @@ type Scheme struct {
 	Minimums Format // F32, F16 or BF16, over U8 or U4; 0: none
 }
 
+// String names the formats as listings do: "i8*f32", "u4*bf16-zero", "u8*f16+f32".
+func (s Scheme) String() string {
+	text := s.Codes.String() + "*" + s.Scales.String()
+	if s.Zeros != 0 {
+		text += "-zero"
+	}
+	if s.Minimums != 0 {
+		text += "+" + s.Minimums.String()
+	}
+	return text
+}
+
 // Validate says why s is no scheme; nil when it is one. Unsigned codes have zeros or minimums, NF4 has neither, none has both.
 func (s Scheme) Validate() error {
 	switch {

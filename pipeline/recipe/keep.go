@@ -65,13 +65,10 @@ type holding struct {
 }
 
 func (h holding) String() string {
-	switch {
-	case !isCode(h.format):
+	if !isCode(h.format) {
 		return fmt.Sprintf("values in %v", h.format)
-	case h.scheme.Zeros != 0:
-		return fmt.Sprintf("codes in %v with scales in %v and zeros", h.format, h.scheme.Scales)
 	}
-	return fmt.Sprintf("codes in %v with scales in %v", h.format, h.scheme.Scales)
+	return fmt.Sprintf("codes in %v", h.scheme)
 }
 
 // held is how the source holds a parameter. Where no operand can hold it so, wrong completes a sentence that begins with its name.
@@ -88,7 +85,7 @@ func held(p *model.Parameter) (h holding, wrong string) {
 	case t.Type != element.F32:
 		return h, fmt.Sprintf("is held as codes whose values are in %v, where those of an operand are in f32", t.Type)
 	case c.Scheme.Validate() != nil || c.Scheme.Minimums != 0:
-		return h, fmt.Sprintf("is held as codes of a scheme (%v) that no kept operand has", c.Scheme)
+		return h, fmt.Sprintf("is held as codes in %v, which are not kept", c.Scheme)
 	case c.Blocks == nil || len(c.Block) != len(t.Shape) || len(p.Perm) != len(t.Shape) || len(p.Axes) != len(t.Shape) || slices.Contains(c.Block, 0):
 		return h, fmt.Sprintf("is held as codes in blocks of %d, which are none of a tensor of shape %d", c.Block, t.Shape)
 	}
