@@ -129,6 +129,11 @@ var keepExamples = []struct{ name, fields, want string }{
 	{"merged: blocks that are not whole", `parameter: "apart" axes: "KN" merge { axis: "K" of: "CX" } layout: "K* N*"`, `r.txtpb:5: along axis K, indices 0 to 2 of X cut the source's groups of 2 of apart`},
 }
 
+// keepRecipe is a recipe of one rule.
+func keepRecipe(fields string) string {
+	return "name: 'test/a'\n\noperand { segment: 's'\nformat: SOURCE\n" + fields + "\n}"
+}
+
 func TestKeep(t *testing.T) {
 	t.Parallel()
 	before := ""
@@ -139,7 +144,7 @@ func TestKeep(t *testing.T) {
 		before = c.want
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			text := "name: 'test/a'\n\noperand { segment: 's'\nformat: SOURCE\n" + c.fields + "\n}"
+			text := keepRecipe(c.fields)
 			m := keepModel(c.fields)
 			r, err := Parse("r.txtpb", []byte(text))
 			var operands []Operand
