@@ -26,15 +26,25 @@ func MatchPatch[T float32 | float64](
 	if err := checkBlocks(len(blocks), rows, cols, rowBlock, colBlock); err != nil {
 		return Stats{}, -1, err
 	}
-	m := meter{first: -1}
-	match, first := newMatcher[T](s), -1
+	m, first := meter{first: -1}, -1
+	match := matcher{codes: decodedCodes(s.Codes), minimums: s.Minimums != 0}
 	var values [PatchSize]float64
 	y := values[:cols]
+	least, most := s.ends()
 	for r := range rows {
 		x, codes, own := src[r*srcStride:][:cols], dst[r*dstStride:][:cols], blocks[rowBlock[r]:]
-		for c, v := range x {
+		if s.Codes == NF4 {
+			quantizeRowNF4(codes, y, x, own, colBlock)
+		} else {
+			quantizeRow(codes, y, x, own, colBlock, least, most, byte(len(match.codes)-1))
+		}
+		for c := range x {
 			b := &own[colBlock[c]]
-			code, found := match.code(v, b)
+			y[c] = match.value(codes[c], b)
+			if same(T(y[c]), x[c]) {
+				continue
+			}
+			code, found := find(&match, x[c], b)
 			if !found && first < 0 {
 				first = r*cols + c
 			}
@@ -45,71 +55,43 @@ func MatchPatch[T float32 | float64](
 	return m.stats(uint64(rows) * uint64(cols)), first, nil
 }
 
-// matcher finds the codes of values.
-type matcher[T float32 | float64] struct {
-	nf4      *[nf4Cells + 1]nf4Cell // nil: codes are integers
-	decoded  []float64              // what each code decodes to
-	least    float64                // the least and the greatest of decoded
-	most     float64
+// same reports whether two values have the same bits and are finite.
+func same[T float32 | float64](x, y T) bool {
+	return math.Float64bits(float64(x)) == math.Float64bits(float64(y)) && x-x == 0
+}
+
+// find looks for a code that stands for x, where the nearest does not: with a scale of 0, and where the values of several codes are
+// rounded to one.
+func find[T float32 | float64](m *matcher, x T, b *Block) (code byte, found bool) {
+	for i := range m.codes {
+		if same(T(m.value(byte(i), b)), x) {
+			return byte(i), true
+		}
+	}
+	return 0, false
+}
+
+// matcher tells what codes stand for.
+type matcher struct {
+	codes    []float64 // what each decodes to
 	minimums bool
 }
 
-func newMatcher[T float32 | float64](s Scheme) *matcher[T] {
-	codes := make([]byte, 1<<s.Codes.Bits())
-	for i := range codes {
-		codes[i] = byte(i)
-	}
-	m := &matcher[T]{decoded: make([]float64, len(codes)), least: math.Inf(1), most: math.Inf(-1), minimums: s.Minimums != 0}
-	decodeCodes(m.decoded, codes, s.Codes)
-	for _, v := range m.decoded {
-		m.least, m.most = min(m.least, v), max(m.most, v)
-	}
-	if s.Codes == NF4 {
-		m.nf4 = nf4Codes()
-	}
-	return m
-}
-
 // value is what a code stands for. A minimum that there is not is not added: that would make -0 another number.
-func (m *matcher[T]) value(code byte, b *Block) float64 {
-	y := (m.decoded[code] - b.Zero) * b.Scale
+func (m *matcher) value(code byte, b *Block) float64 {
+	y := (m.codes[code] - b.Zero) * b.Scale
 	if m.minimums {
 		y = float64(y) + b.Minimum
 	}
 	return y
 }
 
-// code gives the code of x, and reports whether it stands for it. It is the one that the quotient leads to, which is another only where
-// values of several codes round to one number: then the first of those is right.
-func (m *matcher[T]) code(x T, b *Block) (code byte, found bool) {
-	if x-x != 0 {
-		return 0, false
+// decodedCodes is what each code of f decodes to.
+func decodedCodes(f Format) []float64 {
+	codes, decoded := make([]byte, 1<<f.Bits()), make([]float64, 1<<f.Bits())
+	for i := range codes {
+		codes[i] = byte(i)
 	}
-	if code = m.guess(float64(x), b); m.standsFor(code, x, b) {
-		return code, true
-	}
-	for i := range m.decoded {
-		if m.standsFor(byte(i), x, b) {
-			return byte(i), true
-		}
-	}
-	return code, false
-}
-
-// guess is the code nearest to x; where the scale is 0, that of the zero.
-func (m *matcher[T]) guess(x float64, b *Block) byte {
-	q := 0.0
-	if b.Scale != 0 {
-		q = (x - b.Minimum) / b.Scale
-	}
-	if m.nf4 != nil {
-		return nf4Code(m.nf4, q)
-	}
-	return byte(int64(min(max(math.RoundToEven(q)+b.Zero, m.least), m.most))) & byte(len(m.decoded)-1)
-}
-
-// standsFor reports whether a code stands for x.
-func (m *matcher[T]) standsFor(code byte, x T, b *Block) bool {
-	y := T(m.value(code, b))
-	return math.Float64bits(float64(y)) == math.Float64bits(float64(x))
+	decodeCodes(decoded, codes, f)
+	return decoded
 }
