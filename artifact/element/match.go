@@ -11,19 +11,8 @@ import "math"
 func MatchPatch[T float32 | float64](
 	dst []byte, dstStride int, src []T, srcStride, rows, cols int, s Scheme, blocks []Block, rowBlock, colBlock []int,
 ) (Stats, int, error) {
-	if err := s.Validate(); err != nil {
-		return Stats{}, -1, err
-	}
-	if err := checkPatch(rows, cols); err != nil || rows == 0 || cols == 0 {
-		return Stats{}, -1, err
-	}
-	if err := checkArray("values", len(src), srcStride, rows, cols); err != nil {
-		return Stats{}, -1, err
-	}
-	if err := checkArray("codes", len(dst), dstStride, rows, cols); err != nil {
-		return Stats{}, -1, err
-	}
-	if err := checkBlocks(len(blocks), rows, cols, rowBlock, colBlock); err != nil {
+	err := checkQuantized(len(dst), dstStride, len(src), srcStride, rows, cols, s, len(blocks), rowBlock, colBlock)
+	if err != nil || rows == 0 || cols == 0 {
 		return Stats{}, -1, err
 	}
 	m, first := meter{first: -1}, -1
