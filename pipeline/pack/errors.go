@@ -66,13 +66,12 @@ func (x *matrix) repair() string {
 // source gives for it: what the file says of its codes, or how it was read, is wrong.
 func (w *worker) unlike(j *job, window *layout.Window, row, col uint64, v float64, of *element.Block) error {
 	index := j.indexOf(window, row, col)
-	where := fmt.Sprintf("operand %q", j.operand.Name)
 	at, name := index, ""
 	if b := j.boxOf(index); b.parameter != nil {
 		at, name = b.element(index), fmt.Sprintf(" of parameter %q (tensor %q)", b.parameter.Name, b.parameter.Tensor.Name)
 	}
 	return &source.Error{
-		File: w.catalogue.Path, Offset: -1, Thing: where,
+		File: w.catalogue.Path, Offset: -1, Thing: fmt.Sprintf("operand %q", j.operand.Name),
 		Problem: fmt.Sprintf("element %v%s is %v, which no code in %v stands for with the scale %v and zero %v that the source gives for it",
 			at, name, v, j.operand.Format, of.Scale, of.Zero),
 		Next: "codes cannot be kept as they are: state another format than SOURCE in the recipe", Err: source.ErrMismatch,

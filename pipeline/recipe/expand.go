@@ -52,9 +52,9 @@ func (o *Operand) Storage() plane.Storage {
 }
 
 // Expand says which operands a model becomes, in the order of the first parameter of each; a Placement's Parameter is a position in
-// m.Parameters. Nothing of a parameter but its name, axes and shape is looked at, and where a rule's format is SOURCE how its tensor is held. Errors are of type *Error: the recipe is for another
-// family, a pattern matches nothing, a parameter is left or is taken twice, two operands have one name, or parts, axes, layout,
-// padding and element format do not go with each other, or with the target.
+// m.Parameters. Nothing of a parameter is looked at but its name, axes and shape and, where the format is SOURCE, how its tensor holds
+// values. Errors are of type *Error: the recipe is for another family, a pattern matches nothing, a parameter is left or is taken twice,
+// two operands have one name, or parts, axes, layout, padding and element format do not go with each other, or with source or target.
 func (r *Recipe) Expand(m *model.Model) ([]Operand, error) {
 	if m.Family != r.Family {
 		return nil, r.doc.fault(r.doc.root.where("name", 0), "recipe %s is for %s, the model is a %s", r.Name, r.Family, m.Family)

@@ -92,6 +92,16 @@ func held(p *model.Parameter) (h holding, wrong string) {
 	return holding{c.Scheme.Codes, c.Scheme}, ""
 }
 
+// exactly tells which format holds a parameter's values as they are read; "" if none does.
+func exactly(p *model.Parameter) string {
+	for word, number := range releasepb.ElementFormat_value {
+		if f := p.Tensor.Type; f.Plain() && formatOf(releasepb.ElementFormat(number)) == f {
+			return fmt.Sprintf(": %s holds its values exactly", word)
+		}
+	}
+	return ""
+}
+
 // keep is the encoding of an operand in layout l, which a fault calls thing, as its source has it.
 func (a *assembly) keep(l layout.Layout, thing string) (encoding, error) {
 	h, err := a.holding()
@@ -132,8 +142,7 @@ func (a *assembly) holding() (all holding, err error) {
 		h, wrong := held(&a.model.Parameters[a.parts[i].parameter])
 		switch {
 		case wrong != "":
-			return h, a.doc.fault(at, "%s %s; SOURCE keeps f32, f16, bf16 and integer codes with scales: write another rule for it, with the format that it should have",
-				a.called(i), wrong)
+			return h, a.doc.fault(at, "%s %s; write a rule for it that states a format%s", a.called(i), wrong, exactly(&a.model.Parameters[a.parts[i].parameter]))
 		case first == none:
 			all, first = h, i
 		case h != all:

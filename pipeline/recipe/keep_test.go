@@ -90,12 +90,12 @@ var keepExamples = []struct{ name, fields, want string }{
 	{"cut where all share a scale", `name: "j" along: "N" axes: "KN" layout: "N* K*" part { parameter: "whole" slice { axis: "N" begin: 8 } } part { parameter: "whole" slice { axis: "N" end: 8 } }`, "772 bytes: values i8 in N20 K36 at 0, scales f16 by [36 12] in K1 N2 at 768"},
 	{"ordered by groups", `parameter: "nf4" layout: "N* K* K2" order { axis: "N" index: [2, 3, 0, 1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19] }`, "424 bytes: values nf4 in N20 K18 K2 at 0, scales f32 by [2 36] in N10 K1 at 384"},
 
-	{"f64", `parameter: "f64" layout: "N* K*"`, `r.txtpb:4: f64 is held in f64, which is no format of an operand; SOURCE keeps f32, f16, bf16 and integer codes with scales: write another rule for it, with the format that it should have`},
-	{"what no operand holds", `parameter: "fp4" layout: "N* K*"`, `r.txtpb:4: fp4 is held as FP4 codes in blocks of 64, which no operand can hold as it is; SOURCE keeps f32, f16, bf16 and integer codes with scales: write another rule for it, with the format that it should have`},
-	{"values that are rounded", `parameter: "rounded" layout: "N* K*"`, `r.txtpb:4: rounded is held as codes whose values are in f16, where those of an operand are in f32; SOURCE`},
-	{"minimums in the source", `parameter: "summed" layout: "N* K*"`, `r.txtpb:4: summed is held as codes in u4*f32+f32, which are not kept; SOURCE`},
-	{"blocks of fewer axes", `parameter: "flat" layout: "N* K*"`, `r.txtpb:4: flat is held as codes in blocks of [12], which are none of a tensor of shape [20 36]; SOURCE`},
-	{"blocks of nothing", `parameter: "empty" layout: "N* K*"`, `r.txtpb:4: empty is held as codes in blocks of [0 12], which are none of a tensor of shape [20 36]; SOURCE`},
+	{"f64", `parameter: "f64" layout: "N* K*"`, `r.txtpb:4: f64 is held in f64, which is no format of an operand; write a rule for it that states a format`},
+	{"what no operand holds", `parameter: "fp4" layout: "N* K*"`, `r.txtpb:4: fp4 is held as FP4 codes in blocks of 64, which no operand can hold as it is; write a rule for it that states a format: F32 holds its values exactly`},
+	{"values that are rounded", `parameter: "rounded" layout: "N* K*"`, `r.txtpb:4: rounded is held as codes whose values are in f16, where those of an operand are in f32; write a rule for it that states a format: F16 holds its values exactly`},
+	{"minimums in the source", `parameter: "summed" layout: "N* K*"`, `r.txtpb:4: summed is held as codes in u4*f32+f32, which are not kept; write a rule for it that states a format: F32 holds its values exactly`},
+	{"blocks of fewer axes", `parameter: "flat" layout: "N* K*"`, `r.txtpb:4: flat is held as codes in blocks of [12], which are none of a tensor of shape [20 36]; write a rule for it that states a format: F32 holds its values exactly`},
+	{"blocks of nothing", `parameter: "empty" layout: "N* K*"`, `r.txtpb:4: empty is held as codes in blocks of [0 12], which are none of a tensor of shape [20 36]; write a rule for it that states a format: F32 holds its values exactly`},
 
 	{"padding of a value", `parameter: "f32" layout: "N* K*" pad_value: 0`, `r.txtpb:5: pad_value stands beside format: SOURCE, which keeps what the source has; state a format to compute anything`},
 	{"rounding", `parameter: "f32" layout: "N* K*" rounding: FLOOR`, `r.txtpb:5: rounding stands beside format: SOURCE, which keeps what the source has; state a format to compute anything`},
@@ -171,5 +171,27 @@ func TestKeep(t *testing.T) {
 				t.Error(wrong)
 			}
 		})
+	}
+}
+
+// SOURCE is the format of an operand, and of nothing else.
+func TestSourceIsNoOtherFormat(t *testing.T) {
+	t.Parallel()
+	operand := func(fields string) string {
+		return "name: 'test/a' target: 'npu1'\noperand { segment: 's' parameter: 'grouped' axes: 'KN' layout: 'N* K* N2' " + fields + " }"
+	}
+	for text, want := range map[string]string{
+		operand("format: U4 scales { format: SOURCE zeros: true }"):         `r.txtpb:2: scales in SOURCE; write F32, F16, BF16 or E8M0`,
+		operand("format: U4 scales { minimums: SOURCE }"):                   `r.txtpb:2: minimums in SOURCE; write F32, F16 or BF16`,
+		operand("format: BF16 tile { m: 64 k: 64 n: 32 a: SOURCE }"):        `r.txtpb:2: a of the tile is in SOURCE; write a: BF16 or the like, what the kernel multiplies or yields`,
+		operand("format: SOURCE tile { m: 64 k: 64 n: 32 a: BF16 c: F32 }"): `r.txtpb:2: b of the tile is in NONE; write b: BF16 or the like, what the kernel multiplies or yields`,
+	} {
+		_, err := Parse("r.txtpb", []byte(text))
+		checkError(t, err, text, want)
+	}
+	_, err := ParseKernels("k.txtpb", []byte(`contract { name: "c" operation: "GEMM" shape { axis: "K" extent: 8 } shape { axis: "N" extent: 8 }
+		argument { name: "b" index: 1 role: WEIGHT format: SOURCE axes: "KN" layout: "K* N*" } }`))
+	if err == nil || !strings.Contains(err.Error(), `SOURCE is no format of argument "b"`) {
+		t.Error(err)
 	}
 }
