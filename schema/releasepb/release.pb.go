@@ -321,8 +321,8 @@ type Operand struct {
 	//     they stand for encoded anew.
 	//
 	// Parts must be alike: the same formats and groups, and each begins where a group of the operand does. Slices and orders take whole
-	// groups; an axis along which all share one scale can be cut anywhere. scale, fold, bias_row and pad_value compute or round: with
-	// SOURCE they are refused.
+	// groups; an axis along which all share one scale can be cut anywhere. scale, fold, bias_row, pad_value and rounding are refused: they
+	// compute or round.
 	Format ElementFormat `protobuf:"varint,4,opt,name=format,proto3,enum=npuw.release.ElementFormat" json:"format,omitempty"`
 	// The operand's axes in logical order, "KN"; the parameter's own when left out.
 	Axes string `protobuf:"bytes,5,opt,name=axes,proto3" json:"axes,omitempty"`
@@ -334,7 +334,7 @@ type Operand struct {
 	Pad []*Pad `protobuf:"bytes,8,rep,name=pad,proto3" json:"pad,omitempty"`
 	// What padding elements hold, before encoding: a finite number.
 	PadValue float64 `protobuf:"fixed64,9,opt,name=pad_value,json=padValue,proto3" json:"pad_value,omitempty"`
-	// Takes infinities and NaN in the source, which are an error otherwise. For F32, F16 and BF16.
+	// Takes infinities and NaN in the source, which are an error otherwise. For F32, F16 and BF16, also where SOURCE keeps those.
 	KeepNonFinite bool `protobuf:"varint,10,opt,name=keep_non_finite,json=keepNonFinite,proto3" json:"keep_non_finite,omitempty"`
 	// Instead of `parameter`: the parts that the operand is made of, one behind the other along the axis `along`. Of parameters that
 	// have no such axis, each stands at one index of it.
@@ -994,7 +994,7 @@ type Record struct {
 	// Records are zero-filled to a multiple of so many bytes; 1 when left out.
 	Align uint64 `protobuf:"varint,2,opt,name=align,proto3" json:"align,omitempty"`
 	// The order of planes in a record by role ("codes", "zeros", "scales", "minimums"); codes, scales, then the others when left out.
-	// With SOURCE "zeros" may be named where the source has none.
+	// With SOURCE zeros are named too, and left out where the source has none.
 	Planes        []string `protobuf:"bytes,3,rep,name=planes,proto3" json:"planes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
