@@ -40,12 +40,21 @@ func Patch(ctx context.Context, base, deltaPath, out string, opts Options) (Resu
 	}
 	defer a.Close()
 	if a.Header.Digest != r.base {
-		return Result{}, &source.Error{
-			File: deltaPath, Offset: frameHeader + atBase, Problem: fmt.Sprintf("leads from the artifact %v, %s is %v", r.base, base, a.Header.Digest),
-			Next: "patch the artifact that it leads from (npuw inspect shows the digest), or ship all of the new one", Err: source.ErrMismatch,
-		}
+		return Result{}, r.otherBase(a)
 	}
 	return r.restore(ctx, a, out, opts)
+}
+
+// otherBase is the error of a delta that does not lead from a.
+func (r *reader) otherBase(a *artifact.File) error {
+	e := &source.Error{
+		File: r.path, Offset: frameHeader + atBase, Problem: fmt.Sprintf("leads from the artifact %v, %s is %v", r.base, a.Path, a.Header.Digest),
+		Next: "patch the artifact that it leads from (npuw inspect shows the digest), or ship all of the new one", Err: source.ErrMismatch,
+	}
+	if h, err := artifact.HeaderOf(r.header); err == nil && h.Digest == a.Header.Digest {
+		e.Problem, e.Next = e.Problem+", which is what it leads to", "nothing is to be done"
+	}
+	return e
 }
 
 // restore makes the artifact at out, with the segments that it takes from base.
@@ -118,26 +127,27 @@ func (r *reader) readIndex(ctx context.Context, opts Options) ([]byte, int, erro
 
 // placeSegments checks that each segment is either in base or made of chunks, all of those from number first on.
 func (r *reader) placeSegments(a, base *artifact.File, first int) error {
-	fail := func(format string, args ...any) error {
-		return &source.Error{Offset: frameHeader, Thing: "front", Problem: fmt.Sprintf(format, args...), Next: copyAgain, Err: source.ErrCorrupt}
+	fail := func(at int64, format string, args ...any) error {
+		return &source.Error{Offset: at, Thing: "front", Problem: fmt.Sprintf(format, args...), Next: copyAgain, Err: source.ErrCorrupt}
 	}
 	if base != nil && len(r.reused) != len(a.Index.Segments) {
-		return fail("%d entries for %d segments", len(r.reused), len(a.Index.Segments))
+		return fail(frameHeader+atReused, "%d entries for %d segments", len(r.reused), len(a.Index.Segments))
 	}
 	for i, from := range r.reused {
+		at := r.entry(0) - 4*int64(len(r.reused)-i)
 		if from == notReused {
 			continue
 		}
 		if int64(from) >= int64(len(base.Index.Segments)) {
-			return fail("segment %d is to be segment %d of the base, which has %d", i, from, len(base.Index.Segments))
+			return fail(at, "segment %d is to be number %d of the base, which has %d", i, from, len(base.Index.Segments))
 		}
 		if s, t := &a.Index.Segments[i], &base.Index.Segments[from]; s.Digest != t.Digest || s.Bytes != t.Bytes {
-			return fail("segment %q is not segment %q of the base", s.Name, t.Name)
+			return fail(at, "segment %q is not segment %q of the base", s.Name, t.Name)
 		}
 	}
 	end, err := r.place(first, segmentAreas(a.Index, r.reused))
 	if err == nil && end != len(r.chunks) {
-		err = fail("%d chunks, %d were expected", len(r.chunks), end)
+		err = fail(r.entry(end), "%d chunks, %d were expected", len(r.chunks), end)
 	}
 	return err
 }

@@ -3,12 +3,13 @@ package npuwz
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"npuw/artifact"
 	"npuw/pipeline/source"
 )
 
-// The front of a file is what its first frame, a skippable one, holds. schema/FORMAT.md, appendix A, has the byte map.
+// The front of a file is what its first frame, a skippable one, holds. schema/FORMAT.md, section A, has the byte map.
 const (
 	magic       = "\x89NPUWZ\r\n"
 	version     = 1
@@ -62,6 +63,7 @@ type front struct {
 	transforms []transform
 	reused     []uint32 // of a delta: for each segment its position in the base, or notReused
 	chunks     []chunk
+	chunksAt   int // where the table of chunks begins in what was decoded
 }
 
 // chunk is a part of the artifact, which has a frame.
@@ -133,7 +135,7 @@ func decodeFront(b []byte) (*front, error) {
 	if got, want := artifact.Sum(b[:end]), getDigest(b[end:]); got != want {
 		return fail(end, source.ErrCorrupt, "digest %v, recorded %v", got, want)
 	}
-	f := &front{kind: kind(le.Uint32(b[atKind:])), header: b[atHeader:atBase:atBase], base: getDigest(b[atBase:])}
+	f := &front{kind: kind(le.Uint32(b[atKind:])), header: slices.Clone(b[atHeader:atBase]), base: getDigest(b[atBase:])}
 	transforms, reused, chunks := le.Uint32(b[atTransforms:]), le.Uint32(b[atReused:]), le.Uint32(b[atChunks:])
 	switch {
 	case f.kind > delta:
@@ -160,6 +162,7 @@ func decodeFront(b []byte) (*front, error) {
 		f.reused[i] = le.Uint32(b[at+4*i:])
 	}
 	at += 4 * len(f.reused)
+	f.chunksAt = at
 	f.chunks = make([]chunk, chunks)
 	for i := range f.chunks {
 		c := chunk{bytes: le.Uint32(b[at+8*i:]), transform: le.Uint32(b[at+8*i+4:])}

@@ -10,7 +10,7 @@
 //
 // Floats do not compress as they lie. So the bytes of a chunk are first sorted into planes, as its operand's element format and layout
 // ask for: all exponents come together, which make a third of their length as Huffman codes; all mantissas, which are stored. All that
-// is read from a file is checked before it is used, and memory is a few MiB a worker, whatever the size. schema/FORMAT.md, appendix A,
+// is read from a file is checked before it is used, and memory is a few MiB a worker, whatever the size. schema/FORMAT.md, section A,
 // has the byte map.
 package npuwz
 

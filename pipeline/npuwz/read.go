@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/bits"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -14,8 +15,8 @@ import (
 
 const copyAgain = "copy or make the file again"
 
-// reader is an open file. All that its tables say has been checked before any frame is read; memory is bounded by the file's length,
-// 24 bytes for each of 8 of the tables, until the index is read.
+// reader is an open file. Its tables have been checked before any frame is read. They take three times the memory that they take of
+// the file.
 type reader struct {
 	*front
 	path   string
@@ -123,7 +124,7 @@ func (r *reader) place(first int, areas []area) (int, error) {
 	for _, a := range areas {
 		for done := uint64(0); done < a.bytes; first++ {
 			if first == len(r.chunks) || uint64(r.chunks[first].bytes) > a.bytes-done {
-				return 0, &source.Error{Offset: -1, Thing: a.thing, Problem: fmt.Sprintf("chunks up to number %d do not make %d bytes", first, a.bytes), Next: copyAgain, Err: source.ErrCorrupt}
+				return 0, &source.Error{Offset: r.entry(first), Thing: a.thing, Problem: fmt.Sprintf("chunks up to number %d do not make %d bytes", first, a.bytes), Next: copyAgain, Err: source.ErrCorrupt}
 			}
 			r.chunks[first].at = a.at + done
 			done += uint64(r.chunks[first].bytes)
@@ -131,6 +132,9 @@ func (r *reader) place(first int, areas []area) (int, error) {
 	}
 	return first, nil
 }
+
+// entry is where the table of chunks says of chunk i, or behind the last of them.
+func (r *reader) entry(i int) int64 { return frameHeader + int64(r.chunksAt) + 8*int64(i) }
 
 // scratch is what a chunk needs while it is worked on.
 type scratch struct {
@@ -142,7 +146,8 @@ type scratch struct {
 // grow gives room for n bytes of a chunk.
 func (s *scratch) grow(n int) {
 	if cap(s.raw) < n {
-		s.raw, s.planes = make([]byte, maxChunk), make([]byte, maxChunk)
+		room := min(1<<bits.Len(uint(n)), maxChunk)
+		s.raw, s.planes = make([]byte, room), make([]byte, room)
 	}
 	s.raw, s.planes = s.raw[:n], s.planes[:n]
 }
@@ -152,8 +157,8 @@ func (r *reader) decode(s *scratch, i int) error {
 	c, at := r.chunks[i], r.frames[i]
 	thing := fmt.Sprintf("frame %d", i+1)
 	s.grow(int(c.bytes))
-	if s.frame == nil {
-		s.frame = make([]byte, maxFrame(maxChunk))
+	if room := maxFrame(cap(s.raw)); cap(s.frame) < room {
+		s.frame = make([]byte, room)
 	}
 	frame := s.frame[:r.frames[i+1]-at]
 	if err := r.readAt(frame, at, thing); err != nil {
@@ -195,7 +200,7 @@ func (r *reader) inside(err error) error {
 	}
 	inner := *e
 	inner.File = ""
-	return &source.Error{File: r.path, Offset: at, Thing: "the artifact in it", Problem: inner.Error(), Next: copyAgain, Err: e.Err}
+	return &source.Error{File: r.path, Offset: at, Thing: "the artifact in it", Problem: inner.Error(), Err: e.Err}
 }
 
 // close closes the file.

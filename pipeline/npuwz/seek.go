@@ -55,7 +55,7 @@ func decodeSeek(b []byte, at int64, frontFrame int64, chunks []chunk) ([]int64, 
 	footer := len(b) - seekFooterBytes
 	switch {
 	case le.Uint32(b[footer+5:]) != seekMagic:
-		return fail(footer+5, source.ErrTruncated, "the file does not end with %#08x", uint32(seekMagic))
+		return fail(footer+5, source.ErrTruncated, "the file does not end with a seek table (%#08x)", uint32(seekMagic))
 	case b[footer+4] != 0 || le.Uint32(b[footer:]) != uint32(len(chunks)+1):
 		return fail(footer, source.ErrCorrupt, "%d frames, descriptor %#02x; %d frames were expected, and 0", le.Uint32(b[footer:]), b[footer+4], len(chunks)+1)
 	case le.Uint32(b) != seekFrameMagic || int(le.Uint32(b[4:])) != len(b)-frameHeader:
