@@ -138,8 +138,14 @@ func writeFrames(ctx context.Context, w io.Writer, a *artifact.File, f *front, a
 	var table seekTable
 	table.add(len(first), 0)
 	check := areaCheck{areas: areas}
-	err := inOrder(ctx, opts.jobs(), len(f.chunks), func(s *scratch, i int) error {
-		return f.encodeChunk(s, a, i)
+	encoders := make(chan *encoder, opts.jobs()) // large, so that there is one a worker
+	for range cap(encoders) {
+		encoders <- new(encoder)
+	}
+	err := inOrder(ctx, cap(encoders), len(f.chunks), func(s *scratch, i int) error {
+		e := <-encoders
+		defer func() { encoders <- e }()
+		return f.encodeChunk(s, e, a, i)
 	}, func(s *scratch, i int) error {
 		if bad := check.add(s.raw); bad != nil {
 			return changed(a, bad.at, bad.thing)
@@ -158,7 +164,7 @@ func writeFrames(ctx context.Context, w io.Writer, a *artifact.File, f *front, a
 }
 
 // encodeChunk reads chunk i of an artifact into s.raw, and makes a frame of it in s.frame.
-func (f *front) encodeChunk(s *scratch, a *artifact.File, i int) error {
+func (f *front) encodeChunk(s *scratch, e *encoder, a *artifact.File, i int) error {
 	c := f.chunks[i]
 	s.grow(int(c.bytes))
 	if n, err := a.ReadAt(s.raw, int64(c.at)); n < len(s.raw) {
@@ -166,7 +172,7 @@ func (f *front) encodeChunk(s *scratch, a *artifact.File, i int) error {
 	}
 	s.ends = f.transforms[c.transform].split(s.planes, s.raw, s.ends[:0])
 	var err error
-	s.frame, err = s.encoder.frame(s.frame, s.planes, s.ends)
+	s.frame, err = e.frame(s.frame, s.planes, s.ends)
 	return err
 }
 

@@ -104,7 +104,10 @@ func (r *reader) restore(ctx context.Context, base *artifact.File, out string, o
 		}
 		return nil
 	})
-	return Result{a.Header, r.file.Size, len(a.Index.Segments), carried}, err
+	if err != nil {
+		return Result{}, err
+	}
+	return Result{a.Header, r.file.Size, len(a.Index.Segments), carried}, nil
 }
 
 // readIndex reads the artifact's index, and gives the number of the first chunk behind it.

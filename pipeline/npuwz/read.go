@@ -139,8 +139,7 @@ func (r *reader) entry(i int) int64 { return frameHeader + int64(r.chunksAt) + 8
 // scratch is what a chunk needs while it is worked on.
 type scratch struct {
 	raw, planes, frame []byte
-	ends               []int
-	encoder            encoder
+	ends               []int // of planes, where a frame is made
 }
 
 // grow gives room for n bytes of a chunk.

@@ -79,6 +79,7 @@ func TestFrames(t *testing.T) {
 	}
 	defer d.Close()
 	var s scratch
+	var e encoder
 	var all, want []byte
 	for n, c := range transformExamples() {
 		for _, records := range []int{1, 2, 3, 7, 100, 255, 256, 257, 1000, 2048, 65536, 65537, 200_000, maxChunk} {
@@ -86,7 +87,7 @@ func TestFrames(t *testing.T) {
 			s.grow(length)
 			example(s.raw, uint64(n+records))
 			s.ends = c.split(s.planes, s.raw, s.ends[:0])
-			if s.frame, err = s.encoder.frame(s.frame, s.planes, s.ends); err != nil {
+			if s.frame, err = e.frame(s.frame, s.planes, s.ends); err != nil {
 				t.Fatal(err)
 			}
 			got, err := d.DecodeAll(s.frame, nil)
