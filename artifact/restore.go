@@ -75,30 +75,28 @@ func (p parts) ReadAt(b []byte, off int64) (int, error) {
 func WriteWhole(path string, sync bool, write func(io.Writer) error) error {
 	f, err := whole.Create(whole.OS{}, path)
 	if err != nil {
-		return osError(path, -1, "create", err)
+		return osError(path, -1, "", err)
 	}
 	defer f.Abort()
-	if err := write(&wholeWriter{path: path, f: f}); err != nil {
+	if err := write(wholeWriter{path, io.NewOffsetWriter(f, 0)}); err != nil {
 		return err
 	}
 	if err := f.Commit(sync); err != nil {
-		return osError(path, -1, "put in place", err)
+		return osError(path, -1, "", err)
 	}
 	return nil
 }
 
-// wholeWriter writes one piece behind the other, and names the file in errors.
+// wholeWriter names the file in errors.
 type wholeWriter struct {
 	path string
-	f    *whole.File
-	at   int64
+	w    io.Writer
 }
 
-func (w *wholeWriter) Write(b []byte) (int, error) {
-	n, err := w.f.WriteAt(b, w.at)
+func (w wholeWriter) Write(b []byte) (int, error) {
+	n, err := w.w.Write(b)
 	if err != nil {
-		err = osError(w.path, w.at, "write", err)
+		err = osError(w.path, -1, "", err)
 	}
-	w.at += int64(n)
 	return n, err
 }

@@ -12,7 +12,7 @@ import (
 // states a worker.
 func TestInOrder(t *testing.T) {
 	t.Parallel()
-	type state struct{ item, uses int }
+	type state struct{ item int }
 	for _, jobs := range []int{1, 2, 7, 100} {
 		for _, n := range []int{0, 1, 2, 50} {
 			states, done := map[*state]bool{}, []int(nil)
