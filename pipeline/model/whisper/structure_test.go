@@ -288,6 +288,21 @@ func TestNamesWithoutStructure(t *testing.T) {
 	}
 }
 
+// Where paths alone name parameters, two nodes of one path are told, both.
+func TestOneNameTwice(t *testing.T) {
+	t.Parallel()
+	path := edited(t, func(g *pb.GraphProto) {
+		node(g, "/layers.0/self_attn/k_proj/MatMul").Name = proto.String("/layers.0/self_attn/v_proj/MatMul")
+		nodes(g, "Erf")[0].OpType = proto.String("Sigmoid")
+	})
+	_, _, err := recognise(t, path)
+	const node = `MatMul node "/layers.0/self_attn/v_proj/MatMul"`
+	if !errors.Is(err, source.ErrParameters) || strings.Count(err.Error(), node) != 2 ||
+		!strings.Contains(err.Error(), `gives parameter "encoder.layers.0.self_attn.v_proj.weight", and so does `) {
+		t.Errorf("%v, expected both nodes of the name", err)
+	}
+}
+
 // Optimizers tie equal tensors, whatever they are called: a name counts only where the tensor has one use.
 func TestTiedBiases(t *testing.T) {
 	t.Parallel()
