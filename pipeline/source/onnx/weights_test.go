@@ -142,6 +142,7 @@ func TestWhatIsNotUnderstood(t *testing.T) {
 		"a bias in attention": {floatTensor("w", 1, 2, 2, 2), ms("MultiHeadAttention", "a", "x x x x x w")},
 		"BiasGelu of rows":    {w, ms("BiasGelu", "g", "x w")},
 		"MatMul left":         {w, node("MatMul", "/fc/MatMul", "w x", "y")},
+		"Gemm of 3 axes":      {floatTensor("w", 1, 2, 2), node("Gemm", "/fc/Gemm", "x w", "y")},
 		"MatMul of 3 axes":    {floatTensor("w", 1, 2, 2), node("MatMul", "/fc/MatMul", "x w", "y")},
 		"MatMul of int8":      {int8s, node("MatMulInteger", "/fc/MatMul_quant", "x w", "y")},
 		"Cast of int8":        {int8s, node("MatMul", "/fc/MatMul", "x c", "y")},
