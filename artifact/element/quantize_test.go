@@ -265,6 +265,9 @@ func TestMeasureRange(t *testing.T) {
 	if first, err := MeasureRange(got, src, 5, 1, 4, rowBlock, colBlock); first != -1 || err != nil {
 		t.Errorf("again: first %d, %v", first, err)
 	}
+	if first, err := MeasureRange[float32](nil, nil, 0, 0, 4, nil, nil); first != -1 || err != nil {
+		t.Errorf("of nothing: first %d, %v", first, err)
+	}
 }
 
 func TestQuantizeCounts(t *testing.T) {
