@@ -1,0 +1,160 @@
+package whisper_test
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/x448/float16"
+	"google.golang.org/protobuf/proto"
+
+	"npuw/artifact/element"
+	"npuw/pipeline/internal/whisperonnx"
+	"npuw/pipeline/model"
+	"npuw/pipeline/source"
+	pb "npuw/schema/onnxpb"
+)
+
+// quantized are the fixtures whose weights are codes: the SHA-256 of all values, in float32, of the twin that has the weights as floats,
+// dequantized by the tool that quantized them.
+var quantized = map[string]string{
+	"q4":         "a9122d2e353cc77aa438051f7e4a820faaef707d040758d68f550da14c88c69e",
+	"q4asym":     "7864378bbd7fb82223be505655768c17a2788363fad09d723fe0c28d1325a51f",
+	"bnb4":       "0605f34804038be41c7dfd92870154ceff1a4586e1fc109ed3bb4b3cf009ac09",
+	"bnb4-fp4":   "168e0b0c7d489d9a57e3db11e34774861324c55d8b85c12f4fd76a4c0d22e7d8",
+	"uint8":      "b62bba1c15170501081847c209f6ce58e7b8d32e7271afec8402e3d82ba3aa12",
+	"int8pc":     "2b301fa67abee0efd41d5ef64b446d4cf2dcc2d6e4bd33d1e82d119f4dd6cb0b",
+	"qdq-int8pc": "2b301fa67abee0efd41d5ef64b446d4cf2dcc2d6e4bd33d1e82d119f4dd6cb0b",
+}
+
+// sumOf is the SHA-256 of all values of m.
+func sumOf(t *testing.T, c *source.Catalogue, m *model.Model) string {
+	t.Helper()
+	h := sha256.New()
+	for i := range m.Parameters {
+		for _, x := range values(t, c, &m.Parameters[i]) {
+			_ = binary.Write(h, binary.LittleEndian, x)
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// TestQuantizedTwins: what is read of codes is, bit for bit, what the exporter's tool dequantizes, under the same names.
+func TestQuantizedTwins(t *testing.T) {
+	t.Parallel()
+	for form, want := range quantized {
+		m, got, err := recognise(t, testdata+"encoder-"+form+".onnx")
+		if err != nil {
+			t.Errorf("%s: %v", form, err)
+			continue
+		}
+		if sum := sumOf(t, &m.Catalogue, got); sum != want {
+			t.Errorf("%s: the values are not those of its twin: %s", form, sum)
+		}
+		computed := 0
+		for i := range got.Parameters {
+			p := &got.Parameters[i]
+			if p.Tensor.Data.Decoder != nil && p.Tensor.Stored != "" {
+				computed++
+			}
+			if !slices.Contains(p.Ways, model.ByStructure) {
+				t.Errorf("%s: %s is named by %v", form, p.Name, p.Ways)
+			}
+		}
+		if want := map[bool]int{false: 12, true: 14}[form == "uint8"]; computed != want {
+			t.Errorf("%s: %d parameters are computed of codes, expected %d", form, computed, want)
+		}
+	}
+}
+
+// TestQuantizedTwinsBeside compares every quantized fixture that there is beside the checkout with its twin, parameter by parameter.
+func TestQuantizedTwinsBeside(t *testing.T) {
+	t.Parallel()
+	folder := whisperonnx.Beside("shared/fixtures/whisper-tiny")
+	if folder == "" {
+		t.Skip("no folder shared/fixtures beside the checkout")
+	}
+	twins, err := filepath.Glob(filepath.Join(folder, "*-dq.onnx"))
+	if err != nil || len(twins) == 0 {
+		t.Fatal(twins, err)
+	}
+	for _, path := range twins {
+		twin, want, err := recognise(t, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path = strings.TrimSuffix(path, "-dq.onnx")
+		m, got, err := recognise(t, path+".onnx")
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if len(got.Parameters) != len(want.Parameters) {
+			t.Fatalf("%s: %d parameters, expected %d", path, len(got.Parameters), len(want.Parameters))
+		}
+		for i := range got.Parameters {
+			p, q := &got.Parameters[i], &want.Parameters[i]
+			same := slices.EqualFunc(values(t, &m.Catalogue, p), values(t, &twin.Catalogue, q), func(a, b float32) bool { return math.Float32bits(a) == math.Float32bits(b) })
+			if p.Name != q.Name || !slices.Equal(p.Shape, q.Shape) || !same {
+				t.Errorf("%s: %s %v is not as %s %v of its twin", path, p.Name, p.Shape, q.Name, q.Shape)
+			}
+		}
+		form := path[strings.LastIndex(path, "encoder-")+len("encoder-"):]
+		if sum := sumOf(t, &twin.Catalogue, want); quantized[form] != sum && form != "int8" {
+			t.Errorf("%s: the twin's sum is %s", form, sum)
+		}
+	}
+}
+
+// TestQuantizedHalves reads the export with float16 activations and 4-bit codes, which has no twin: the scales are float16 and the
+// values float32, each scale times a whole number.
+func TestQuantizedHalves(t *testing.T) {
+	t.Parallel()
+	path := testdata + "encoder-q4f16.onnx"
+	m, got, err := recognise(t, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file pb.ModelProto
+	if err := proto.Unmarshal(b, &file); err != nil {
+		t.Fatal(err)
+	}
+	data := map[string][]byte{}
+	for _, x := range file.Graph.Initializer {
+		data[x.GetName()] = x.RawData
+	}
+	compared := 0
+	for _, n := range file.Graph.Node {
+		if n.GetOpType() != "MatMulNBits" {
+			continue
+		}
+		name := "encoder." + strings.ReplaceAll(strings.TrimSuffix(n.GetName()[1:], "/MatMul_Q4"), "/", ".") + ".weight"
+		i := slices.IndexFunc(got.Parameters, func(p model.Parameter) bool { return p.Name == name })
+		p := &got.Parameters[i]
+		codes, scales := data[n.Input[1]], data[n.Input[2]]
+		for j, x := range values(t, &m.Catalogue, p) {
+			code := int(codes[j/2]>>(j%2*4)) & 15
+			scale := float16.Frombits(binary.LittleEndian.Uint16(scales[j/32*2:])).Float32()
+			if want := float32(code-8) * scale; math.Float32bits(x) != math.Float32bits(want) {
+				t.Fatalf("%s, value %d: %v, expected %v", name, j, x, want)
+			}
+		}
+		if p.Tensor.Type != element.F32 || p.Tensor.Codes == nil {
+			t.Errorf("%s: %+v", name, p.Tensor)
+		}
+		compared++
+	}
+	if compared != 12 {
+		t.Errorf("%d weights compared, expected 12", compared)
+	}
+}

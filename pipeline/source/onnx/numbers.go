@@ -1,0 +1,142 @@
+package onnx
+
+import (
+	"encoding/binary"
+	"sync"
+
+	"npuw/artifact/element"
+	"npuw/pipeline/source"
+)
+
+// numbers are the elements of a constant one after the other: floats, 32-bit integers, or codes of up to 8 bits that stand for floats.
+type numbers struct {
+	tensor source.Tensor
+	count  uint64
+	bits   int           // of an element
+	high   bool          // of the codes that share a byte the first is in its upper bits
+	codes  *[256]float32 // what codes stand for; nil for others
+	factor float32       // that all are multiplied with, in float32; 0 for none
+}
+
+// floatNumbers are the elements of a float tensor.
+func floatNumbers(t *source.Tensor) numbers {
+	n, _ := source.Elements(t.Shape)
+	return numbers{tensor: *t, count: n, bits: t.Type.Bits()}
+}
+
+// read fills dst with the numbers from first on, step apart, which is at most a chunk in all.
+func (a *numbers) read(c *source.Catalogue, s *scratch, dst []float32, first, step uint64) error {
+	span := (uint64(len(dst))-1)*step + 1
+	bits := uint64(a.bits)
+	from, to := first*bits/8, ((first+span)*bits+7)/8
+	raw := s.raw[:to-from]
+	if err := c.ReadAt(raw, &a.tensor, int64(from)); err != nil {
+		return err
+	}
+	switch {
+	case a.codes != nil:
+		for i, code := range a.unpacked(s.bytes[:], raw, first, span, step, len(dst)) {
+			dst[i] = a.codes[code]
+		}
+	case a.tensor.Type == 0:
+		for i := range dst {
+			dst[i] = float32(int32(binary.LittleEndian.Uint32(raw[4*step*uint64(i):])))
+		}
+	case step <= 1:
+		return element.ToFloat32(dst, raw, a.tensor.Type)
+	default:
+		size := uint64(a.tensor.Type.Size())
+		for i := range dst {
+			if err := element.ToFloat32(dst[i:i+1], raw[size*step*uint64(i):][:size], a.tensor.Type); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// unpacked gives n codes, step apart, of those in raw, which begins with the byte that code first is in.
+func (a *numbers) unpacked(bytes, raw []byte, first, span, step uint64, n int) []byte {
+	codes := raw
+	if a.bits < 8 {
+		each := 8 / uint64(a.bits)
+		mask := byte(1)<<a.bits - 1
+		codes = bytes[:span]
+		at := first % each
+		for i := range codes {
+			shift := at % each
+			if a.high {
+				shift = each - 1 - shift
+			}
+			codes[i] = raw[at/each] >> (shift * uint64(a.bits)) & mask
+			at++
+		}
+	}
+	if step > 1 {
+		for i := range uint64(n) {
+			codes[i] = codes[i*step]
+		}
+	}
+	return codes[:n]
+}
+
+// window holds a stretch of scales or zero points, since neighbouring elements mostly have the same.
+type window struct {
+	array  *numbers
+	first  uint64
+	values []float32
+	memory [chunk]float32
+}
+
+// ahead is how many scales are read at once at least: their bytes are no more than what a read costs anyway.
+const ahead = 256
+
+// of gives n numbers of a, at most a chunk, from first on.
+func (w *window) of(c *source.Catalogue, s *scratch, a *numbers, first, n uint64) ([]float32, error) {
+	if w.array != a || first < w.first || first+n > w.first+uint64(len(w.values)) {
+		w.array = nil
+		values := w.memory[:min(max(n, ahead), a.count-first)]
+		if err := a.read(c, s, values, first, 1); err != nil {
+			return nil, err
+		}
+		for i := range values {
+			if a.factor != 0 {
+				values[i] *= a.factor
+			}
+		}
+		w.array, w.first, w.values = a, first, values
+	}
+	return w.values[first-w.first:][:n], nil
+}
+
+// Kinds of codes beside those of ONNX's types.
+const (
+	codeNF4   DataType = -1
+	codeFP4   DataType = -2
+	codeUint2 DataType = -3
+)
+
+// codeTable is what the codes of a type stand for; nil for a type that has none of up to 8 bits.
+func codeTable(t DataType) *[256]float32 { return codeTables()[t] }
+
+var codeTables = sync.OnceValue(func() map[DataType]*[256]float32 {
+	fill := func(value func(code int) float32) *[256]float32 {
+		table := new([256]float32)
+		for code := range table {
+			table[code] = value(code)
+		}
+		return table
+	}
+	plain := fill(func(code int) float32 { return float32(code) })
+	return map[DataType]*[256]float32{
+		typeUint8: plain, typeUint4: plain, codeUint2: plain,
+		typeInt8:           fill(func(code int) float32 { return float32(int8(code)) }),
+		typeInt4:           fill(func(code int) float32 { return float32(int8(code<<4) >> 4) }),
+		typeFloat8E4M3FN:   fill(func(code int) float32 { return float8(code, 4, false) }),
+		typeFloat8E4M3FNUZ: fill(func(code int) float32 { return float8(code, 4, true) }),
+		typeFloat8E5M2:     fill(func(code int) float32 { return float8(code, 5, false) }),
+		typeFloat8E5M2FNUZ: fill(func(code int) float32 { return float8(code, 5, true) }),
+		codeNF4:            fill(func(code int) float32 { return nf4Values[code&15] }),
+		codeFP4:            fill(func(code int) float32 { return fp4Values[code&15] }),
+	}
+})
