@@ -21,9 +21,11 @@ func TestEveryFormPacksTheSame(t *testing.T) {
 		{DModel: 70, Layers: 1, Heads: 5, FFN: 131, Mels: 13, Positions: 33, Seed: 7},
 		{DModel: 132, Layers: 2, Heads: 2, FFN: 257, Mels: 81, Positions: 65, Seed: 8},
 	}
-	forms := append(whisperonnx.Forms(), "gemm,stripped", "nested,stripped,external,opset17", "attention,constants,external,stripped", "optimized,nested")
+	forms := append(whisperonnx.Forms(), "gemm,stripped", "nested,stripped,external,opset17", "attention,constants,external,stripped", "optimized,nested",
+		"q4,stripped", "q4asym,external", "int8dyn,stripped,sdpa", "qdq4,constants", "bnb4,nested,stripped")
 	for _, size := range sizes {
 		plain := packed(t, size)
+		twins := map[whisperonnx.Quantized][]byte{"": plain} // those of quantized forms have the values of the codes
 		for _, form := range forms {
 			c, err := size.With(form)
 			if err != nil {
@@ -32,7 +34,12 @@ func TestEveryFormPacksTheSame(t *testing.T) {
 			if c.Type != size.Type || c.Tied {
 				continue // other values
 			}
-			if !bytes.Equal(packed(t, c), plain) {
+			if twins[c.Quantized] == nil {
+				twin := size
+				twin.Quantized, twin.Dequantized = c.Quantized, true
+				twins[c.Quantized] = packed(t, twin)
+			}
+			if !bytes.Equal(packed(t, c), twins[c.Quantized]) {
 				t.Errorf("d_model %d: the form %q gives another artifact than the plain one", size.DModel, form)
 			}
 		}
