@@ -4,10 +4,12 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -156,5 +158,107 @@ func TestQuantizedHalves(t *testing.T) {
 	}
 	if compared != 12 {
 		t.Errorf("%d weights compared, expected 12", compared)
+	}
+}
+
+// TestQuantizedStripped: with every name taken away, structure alone finds the same parameters, those around a ConvInteger too.
+func TestQuantizedStripped(t *testing.T) {
+	t.Parallel()
+	for form := range quantized {
+		m, want, err := recognise(t, testdata+"encoder-"+form+".onnx")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(m.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var file pb.ModelProto
+		if err := proto.Unmarshal(b, &file); err != nil {
+			t.Fatal(err)
+		}
+		called := map[string]string{"": "", "input_features": "input_features", "last_hidden_state": "last_hidden_state"}
+		strip := func(name string) string {
+			if _, ok := called[name]; !ok {
+				called[name] = "v" + strconv.Itoa(len(called))
+			}
+			return called[name]
+		}
+		for _, x := range file.Graph.Initializer {
+			x.Name = proto.String(strip(x.GetName()))
+		}
+		for _, n := range file.Graph.Node {
+			n.Name = nil
+			for _, list := range [][]string{n.Input, n.Output} {
+				for i := range list {
+					list[i] = strip(list[i])
+				}
+			}
+		}
+		if b, err = proto.Marshal(&file); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "m.onnx")
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		stripped, got, err := recognise(t, path)
+		if err != nil {
+			t.Errorf("%s: %v", form, err)
+			continue
+		}
+		if sumOf(t, &stripped.Catalogue, got) != sumOf(t, &m.Catalogue, want) {
+			t.Errorf("%s: other values without names", form)
+		}
+		for i := range got.Parameters {
+			if p := &got.Parameters[i]; p.Name != want.Parameters[i].Name || !slices.Equal(p.Ways, []model.Way{model.ByStructure}) {
+				t.Errorf("%s: %s by %v, expected %s", form, p.Name, p.Ways, want.Parameters[i].Name)
+			}
+		}
+	}
+}
+
+// TestCodesThatAreNoWeights: an operator that is not known to compute with codes is named, and with a graph that is not followed so are
+// the weights without a name.
+func TestCodesThatAreNoWeights(t *testing.T) {
+	t.Parallel()
+	for name, x := range map[string]struct {
+		forms  string
+		change func(g *pb.GraphProto)
+		want   error
+		parts  []string
+	}{
+		"QAttention": {"q4,stripped", func(g *pb.GraphProto) {
+			n := nodes(g, "MatMulNBits")[0]
+			n.OpType = proto.String("QAttention")
+		}, source.ErrUnsupported, []string{"com.microsoft.QAttention node", "UINT8"}},
+		"codes that nothing uses": {"q4", func(g *pb.GraphProto) {
+			g.Initializer = append(g.Initializer, &pb.TensorProto{Name: proto.String("more"), DataType: proto.Int32(2), Dims: []int64{2}, RawData: []byte{1, 2}})
+		}, source.ErrParameters, []string{`"more"`, "no node uses"}},
+		"a column for a linear layer": {"int8dyn,stripped", func(g *pb.GraphProto) {
+			for _, n := range nodes(g, "Add") {
+				for i, in := range n.Input {
+					if at := slices.IndexFunc(g.Initializer, func(x *pb.TensorProto) bool { return x.GetName() == in && len(x.Dims) == 1 && x.Dims[0] == 100 }); at >= 0 {
+						g.Initializer = append(g.Initializer, &pb.TensorProto{Name: proto.String("column"), DataType: proto.Int32(7), Dims: []int64{3}, Int64Data: []int64{1, -1, 1}})
+						before(g, n, i, "Reshape", "column")
+						return
+					}
+				}
+			}
+		}, source.ErrUnsupported, []string{"the GELU of fc1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path, _ := written(t, x.forms, x.change)
+			_, _, err := recognise(t, path)
+			if !errors.Is(err, x.want) {
+				t.Fatalf("%v, expected %v", err, x.want)
+			}
+			for _, part := range append(x.parts, path) {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("%v, expected %q in it", err, part)
+				}
+			}
+		})
 	}
 }

@@ -53,7 +53,7 @@ func (n *Node) gatheredBits(o *Origin) int {
 }
 
 // decode tells how n, a DequantizeLinear or GatherBlockQuantized, makes values of codes.
-func (m *Model) decode(n *Node) (*coded, error) {
+func (m *finder) decode(n *Node) (*coded, error) {
 	if n.isDequantizeLinear() {
 		return m.dequantizeLinear(n)
 	}
@@ -74,7 +74,7 @@ func axisOf(n *Node, name string, byDefault int64, rank int) (int, error) {
 
 // dequantizeLinear is ONNX's operator of that name, up to operator set 23: a scale for all, for each index of axis, or for each block of
 // it. Its values have the type of the scales, or output_dtype.
-func (m *Model) dequantizeLinear(n *Node) (*coded, error) {
+func (m *finder) dequantizeLinear(n *Node) (*coded, error) {
 	codes, o, err := m.codesAt(n, 0, typeUint8, typeInt8, typeUint4, typeInt4, typeInt32, typeFloat8E4M3FN, typeFloat8E4M3FNUZ, typeFloat8E5M2, typeFloat8E5M2FNUZ)
 	if err != nil {
 		return nil, err
@@ -107,7 +107,7 @@ func (m *Model) dequantizeLinear(n *Node) (*coded, error) {
 }
 
 // dequantizeOne is a DequantizeLinear of a scalar, which is as one of a vector of one element.
-func (m *Model) dequantizeOne(n *Node, o *Origin, codes numbers, typ DataType) (*coded, error) {
+func (m *finder) dequantizeOne(n *Node, o *Origin, codes numbers, typ DataType) (*coded, error) {
 	vector := &Origin{Constant: o.Constant, Perm: []int{0}, shape: []uint64{1}}
 	q := &coded{coding: &coding{typ: typ.Format(), codes: codes}}
 	if err := m.linear(n, q, vector, Use{n, 1}, 2, spread{}); err != nil {
@@ -119,7 +119,7 @@ func (m *Model) dequantizeOne(n *Node, o *Origin, codes numbers, typ DataType) (
 // gatherBlocks is com.microsoft.GatherBlockQuantized: a matrix of codes with a scale for each block of its last axis or, in UINT4 and
 // INT4, of another. Zero points of bytes are packed as the codes are, each row in whole bytes; left out they are 2^(bits-1) for bytes, 0
 // for others (contrib_ops/cpu/quantization/gather_block_quantized.cc).
-func (m *Model) gatherBlocks(n *Node) (*coded, error) {
+func (m *finder) gatherBlocks(n *Node) (*coded, error) {
 	codes, o, err := m.codesAt(n, 0, typeUint8, typeUint4, typeInt4)
 	if err != nil {
 		return nil, err
@@ -172,7 +172,7 @@ func (m *Model) gatherBlocks(n *Node) (*coded, error) {
 }
 
 // packedZeros reads zero points that share bytes, operand i of n, each row of the last axis in whole bytes.
-func (m *Model) packedZeros(n *Node, i int, q *coded, typ DataType, size int) error {
+func (m *finder) packedZeros(n *Node, i int, q *coded, typ DataType, size int) error {
 	if i >= len(n.In) || n.In[i] == nil {
 		return nil
 	}

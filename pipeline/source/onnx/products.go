@@ -11,12 +11,12 @@ import (
 
 // product is a matrix product or convolution with codes of 8 bits, of which the operator itself has the scales: one for all, or one
 // for each output.
-func (m *Model) product(n *Node, at operands) (*coded, error) {
+func (m *finder) product(n *Node, at operands) (*coded, error) {
 	return m.scaledProduct(n, at, Use{n, at.scales})
 }
 
 // scaledProduct is product with scales that may be another node's operand.
-func (m *Model) scaledProduct(n *Node, at operands, scales Use) (*coded, error) {
+func (m *finder) scaledProduct(n *Node, at operands, scales Use) (*coded, error) {
 	codes, o, err := m.codesAt(n, at.codes, typeUint8, typeInt8)
 	if err != nil {
 		return nil, err
@@ -54,7 +54,7 @@ func (m *Model) scaledProduct(n *Node, at operands, scales Use) (*coded, error) 
 // integerProduct is a MatMulInteger or ConvInteger. The scales come after it:
 //
 //	x -> DynamicQuantizeLinear -> codes, zero point -> n -> Cast -> Mul (scale of x * scales of the weights)
-func (m *Model) integerProduct(n *Node, at operands) (*coded, error) {
+func (m *finder) integerProduct(n *Node, at operands) (*coded, error) {
 	scales, result, problem := n.rescaled()
 	if problem != "" {
 		return nil, n.graph.Fail(n, source.ErrUnsupported, problem, quantizeAgain)
@@ -165,7 +165,7 @@ func counted(n *Node, i int, what string, o *Origin, want uint64) error {
 // nBits is MatMulNBits: weights [N,K] in codes of 2, 4 or 8 bits, each row padded to whole blocks; a scale for each block, and a zero
 // point in codes packed as the weights are, or in floats, or 2^(bits-1). With floats, or groups listed, ONNX Runtime computes
 // code * scale + (-zero * scale) (contrib_ops/cpu/quantization/matmul_nbits_impl.cc).
-func (m *Model) nBits(n *Node, at operands) (*coded, error) {
+func (m *finder) nBits(n *Node, at operands) (*coded, error) {
 	size, okBits := n.Int("bits", 4)
 	typ := map[int64]DataType{2: codeUint2, 4: typeUint4, 8: typeUint8}[size]
 	switch prepacked, ok := n.Int("weight_prepacked", 0); {
@@ -213,7 +213,7 @@ func (a *numbers) packed(typ DataType, bits int) {
 }
 
 // nBitsZeros reads the zero points of a MatMulNBits, its operand i.
-func (m *Model) nBitsZeros(n *Node, i int, q *coded, blocks uint64, typ DataType, size int) error {
+func (m *finder) nBitsZeros(n *Node, i int, q *coded, blocks uint64, typ DataType, size int) error {
 	if i >= len(n.In) || n.In[i] == nil {
 		return nil
 	}
@@ -241,7 +241,7 @@ func (m *Model) nBitsZeros(n *Node, i int, q *coded, blocks uint64, typ DataType
 }
 
 // nBitsGroups reads the list of groups of a MatMulNBits, which is deprecated: each index of K must be in the group it has anyway.
-func (m *Model) nBitsGroups(n *Node, q *coded, inputs, block uint64) error {
+func (m *finder) nBitsGroups(n *Node, q *coded, inputs, block uint64) error {
 	const i = 4
 	if i >= len(n.In) || n.In[i] == nil {
 		return nil
@@ -251,6 +251,9 @@ func (m *Model) nBitsGroups(n *Node, q *coded, inputs, block uint64) error {
 		return err
 	}
 	if err := counted(n, i, "groups", o, inputs); err != nil {
+		return err
+	}
+	if err := m.examine(n, inputs); err != nil {
 		return err
 	}
 	var raw [4 * chunk]byte
@@ -272,7 +275,7 @@ func (m *Model) nBitsGroups(n *Node, q *coded, inputs, block uint64) error {
 
 // bnb4 is MatMulBnb4: weights [N,K] as NF4 or FP4, of the two codes in a byte the first in its upper half. The blocks that have a scale
 // run over the rows, one after the other.
-func (m *Model) bnb4(n *Node, at operands) (*coded, error) {
+func (m *finder) bnb4(n *Node, at operands) (*coded, error) {
 	kind, okKind := n.Int("quant_type", -1)
 	transB, okTrans := n.Int("transB", 1)
 	switch {

@@ -33,7 +33,7 @@ func (q *coded) data() source.Data {
 type operands struct{ codes, scales, zeros, bias int }
 
 // codeReader says what the codes are that n computes with. The errors of those that there are name n.
-type codeReader func(m *Model, n *Node, at operands) (*coded, error)
+type codeReader func(m *finder, n *Node, at operands) (*coded, error)
 
 // The operators that compute with codes. ONNX's own are defined by onnx.ai/onnx/operators; those of com.microsoft by
 // docs/ContribOperators.md of github.com/microsoft/onnxruntime.
@@ -41,29 +41,29 @@ var codeReaders = map[[2]string]struct {
 	at   operands
 	read codeReader
 }{
-	{"", "MatMulInteger"}: {operands{codes: 1, zeros: 3}, (*Model).integerProduct},
-	{"", "ConvInteger"}:   {operands{codes: 1, zeros: 3}, (*Model).integerProduct},
-	{"", "QLinearMatMul"}: {operands{codes: 3, scales: 4, zeros: 5}, (*Model).product},
-	{"", "QLinearConv"}:   {operands{codes: 3, scales: 4, zeros: 5, bias: 8}, (*Model).product},
+	{"", "MatMulInteger"}: {operands{codes: 1, zeros: 3}, (*finder).integerProduct},
+	{"", "ConvInteger"}:   {operands{codes: 1, zeros: 3}, (*finder).integerProduct},
+	{"", "QLinearMatMul"}: {operands{codes: 3, scales: 4, zeros: 5}, (*finder).product},
+	{"", "QLinearConv"}:   {operands{codes: 3, scales: 4, zeros: 5, bias: 8}, (*finder).product},
 
-	{Microsoft, "QGemm"}:                 {operands{codes: 3, scales: 4, zeros: 5, bias: 6}, (*Model).product},
-	{Microsoft, "DynamicQuantizeMatMul"}: {operands{codes: 1, scales: 2, zeros: 3}, (*Model).product},
-	{Microsoft, "MatMulIntegerToFloat"}:  {operands{codes: 1, scales: 3, zeros: 5}, (*Model).product},
-	{Microsoft, "MatMulNBits"}:           {operands{codes: 1, scales: 2, zeros: 3}, (*Model).nBits},
-	{Microsoft, "MatMulBnb4"}:            {operands{codes: 1, scales: 2}, (*Model).bnb4},
+	{Microsoft, "QGemm"}:                 {operands{codes: 3, scales: 4, zeros: 5, bias: 6}, (*finder).product},
+	{Microsoft, "DynamicQuantizeMatMul"}: {operands{codes: 1, scales: 2, zeros: 3}, (*finder).product},
+	{Microsoft, "MatMulIntegerToFloat"}:  {operands{codes: 1, scales: 3, zeros: 5}, (*finder).product},
+	{Microsoft, "MatMulNBits"}:           {operands{codes: 1, scales: 2, zeros: 3}, (*finder).nBits},
+	{Microsoft, "MatMulBnb4"}:            {operands{codes: 1, scales: 2}, (*finder).bnb4},
 }
 
 // findCodes finds the operands of g's nodes, and of those nested in it, that are codes.
-func (m *Model) findCodes(found map[Use]*coded, g *Graph) error {
+func (m *finder) findCodes(g *Graph) error {
 	for i := range g.Nodes {
 		n := &g.Nodes[i]
 		if r, ok := codeReaders[[2]string{n.Domain, n.Op}]; ok && n.origin(r.at.codes) != nil {
-			if err := m.findIn(found, n, r.at, r.read); err != nil {
+			if err := m.findIn(n, r.at, r.read); err != nil {
 				return err
 			}
 		}
 		for _, b := range n.Bodies {
-			if err := m.findCodes(found, b.Graph); err != nil {
+			if err := m.findCodes(b.Graph); err != nil {
 				return err
 			}
 		}
@@ -72,21 +72,21 @@ func (m *Model) findCodes(found map[Use]*coded, g *Graph) error {
 }
 
 // findIn finds the operands of n that are codes.
-func (m *Model) findIn(found map[Use]*coded, n *Node, at operands, read codeReader) error {
+func (m *finder) findIn(n *Node, at operands, read codeReader) error {
 	q, err := read(m, n, at)
 	if err != nil {
 		return err
 	}
-	found[Use{n, at.codes}] = q
+	m.operands[Use{n, at.codes}] = q
 	for _, u := range q.parts {
-		found[u] = nil
+		m.operands[u] = nil
 	}
 	if at.bias > 0 && n.origin(at.bias) != nil {
 		bias, err := m.integerBias(n, at, q)
 		if err != nil {
 			return err
 		}
-		found[Use{n, at.bias}] = bias
+		m.operands[Use{n, at.bias}] = bias
 	}
 	return nil
 }
@@ -107,7 +107,7 @@ func notCodes(n *Node, i int, problem string) error {
 const quantizeAgain = "quantize the model again with ONNX Runtime's tools, or export it in float32 or float16"
 
 // codesAt are the codes that operand i of n is: a constant of one of the given types, its elements in the order of the file.
-func (m *Model) codesAt(n *Node, i int, types ...DataType) (numbers, *Origin, error) {
+func (m *finder) codesAt(n *Node, i int, types ...DataType) (numbers, *Origin, error) {
 	o := n.origin(i)
 	if o == nil || o.Decoded != nil {
 		return numbers{}, nil, notCodes(n, i, "the codes or zero points, is not constant")
@@ -122,7 +122,7 @@ func (m *Model) codesAt(n *Node, i int, types ...DataType) (numbers, *Origin, er
 }
 
 // floatsAt are the floats that operand i of n is: scales or zero points, a constant whose elements are in the order of the file.
-func (m *Model) floatsAt(n *Node, i int) (numbers, *Origin, error) {
+func (m *finder) floatsAt(n *Node, i int) (numbers, *Origin, error) {
 	o := n.origin(i)
 	if o == nil || o.Decoded != nil {
 		return numbers{}, nil, notCodes(n, i, "the scales or zero points, is not constant")
@@ -171,7 +171,7 @@ type spread struct {
 
 // linear fills in q's axes for the codes o, and its scales and zero points, which are operands of n and lie as s says; zeros may be 0
 // or an operand that is left out, where the zero point is 0.
-func (m *Model) linear(n *Node, q *coded, o *Origin, scales Use, zeros int, s spread) error {
+func (m *finder) linear(n *Node, q *coded, o *Origin, scales Use, zeros int, s spread) error {
 	q.origin, q.shape = o, o.tensorShape()
 	d := q.coding
 	d.axes = make([]codedAxis, len(q.shape))
@@ -250,15 +250,15 @@ func (d *coding) lay(o, x *Origin, s spread, step func(*codedAxis) *uint64) erro
 	return nil
 }
 
-// maxZeros is how many zero points are looked at to find that all of them are 0.
-const maxZeros = 64 << 10
-
 // dropZeros makes the zero points of d, operand i of n, none if all of them are 0. Floats and 32-bit integers have no others.
-func (m *Model) dropZeros(n *Node, i int, d *coding) error {
+func (m *finder) dropZeros(n *Node, i int, d *coding) error {
 	typ := n.origin(i).Constant.Type
 	must := typ.rawBits() == 32 || typ >= typeFloat8E4M3FN && typ <= typeFloat8E5M2FNUZ
 	if d.zeros.count > maxZeros && !must {
 		return nil
+	}
+	if err := m.examine(n, d.zeros.count); err != nil {
+		return err
 	}
 	s := scratches.Get().(*scratch)
 	defer scratches.Put(s)
@@ -281,6 +281,15 @@ func (m *Model) dropZeros(n *Node, i int, d *coding) error {
 	return nil
 }
 
+// examine notes that count numbers, which n has beside its codes, are to be read before any value is.
+func (m *finder) examine(n *Node, count uint64) error {
+	if count > maxExamined-m.examined {
+		return n.graph.Fail(n, source.ErrLimit, fmt.Sprintf("its zero points or groups, with those of the nodes before it, are more than %d", maxExamined), overLimit)
+	}
+	m.examined += count
+	return nil
+}
+
 // complete checks q's arrays and tells what codes its values are; typ is the type of the codes.
 func (q *coded) complete(n *Node, typ DataType) (*coded, error) {
 	d, err := newCoding(*q.coding)
@@ -297,7 +306,7 @@ func (q *coded) complete(n *Node, typ DataType) (*coded, error) {
 }
 
 // integerBias is the bias of a product of codes: 32-bit integers, whose scale is the product of those of activations and weights q.
-func (m *Model) integerBias(n *Node, at operands, q *coded) (*coded, error) {
+func (m *finder) integerBias(n *Node, at operands, q *coded) (*coded, error) {
 	codes, o, err := m.codesAt(n, at.bias, typeInt32)
 	if err != nil {
 		return nil, err

@@ -41,8 +41,8 @@ type Weight struct {
 // to compute with them (quantized.go); their values are computed as they are read. Any other use of such a constant is an error that names
 // node and operator. Constants that nothing uses are not listed.
 func (m *Model) Weights() ([]Weight, error) {
-	f := finder{m, map[Use]*coded{}, map[*Node]*coded{}}
-	if err := m.findCodes(f.operands, m.Graph); err != nil {
+	f := &finder{Model: m, operands: map[Use]*coded{}, decoded: map[*Node]*coded{}}
+	if err := f.findCodes(m.Graph); err != nil {
 		return nil, err
 	}
 	return f.weightsOf(nil, m.Graph)
@@ -50,9 +50,10 @@ func (m *Model) Weights() ([]Weight, error) {
 
 // finder finds the weights of a model.
 type finder struct {
-	m        *Model
+	*Model
 	operands map[Use]*coded   // that are codes; nil for scales and zero points
 	decoded  map[*Node]*coded // what nodes make of codes
+	examined uint64           // numbers, of maxExamined
 }
 
 // weightsOf adds the weights of g and of the graphs nested in it.
@@ -148,7 +149,7 @@ func (f *finder) weight(n *Node, input int, o *Origin, q *coded) (Weight, error)
 // values fills in w.Tensor: the constant of o, or what is made of it.
 func (f *finder) values(w *Weight, o *Origin, q *coded) error {
 	if q == nil && o.Decoded == nil {
-		w.Tensor = f.m.Tensors[o.Constant.Tensor]
+		w.Tensor = f.Tensors[o.Constant.Tensor]
 		w.Tensor.Shape = o.tensorShape()
 		return nil
 	}
@@ -157,7 +158,7 @@ func (f *finder) values(w *Weight, o *Origin, q *coded) error {
 		shape = q.shape
 	} else if q = f.decoded[o.Decoded]; q == nil {
 		var err error
-		if q, err = f.m.decode(o.Decoded); err != nil {
+		if q, err = f.decode(o.Decoded); err != nil {
 			return err
 		}
 		f.decoded[o.Decoded] = q
@@ -285,7 +286,7 @@ func (m *Model) ScalarOf(o *Origin) (float64, error) {
 	t := source.Tensor{Name: c.Name}
 	if o.Decoded == nil {
 		t = m.Tensors[c.Tensor]
-	} else if q, err := m.decode(o.Decoded); err == nil {
+	} else if q, err := (&finder{Model: m}).decode(o.Decoded); err == nil {
 		t.Type, t.Data = q.typ, q.data()
 	} else {
 		return 0, err
