@@ -46,6 +46,28 @@ func TestEveryFormPacksTheSame(t *testing.T) {
 	}
 }
 
+// A real export whose weights were quantized packs as the one with the same weights dequantized by the tool that did it, where both lie
+// beside the checkout.
+func TestQuantizedFixturesPackAsTheirTwins(t *testing.T) {
+	t.Parallel()
+	folder := whisperonnx.Beside("shared/fixtures/whisper-tiny")
+	if folder == "" {
+		t.Skip("no folder shared/fixtures beside the checkout")
+	}
+	twins, err := filepath.Glob(filepath.Join(folder, "*-dq.onnx"))
+	if err != nil || len(twins) == 0 {
+		t.Fatal(twins, err)
+	}
+	for _, twin := range twins {
+		path := strings.TrimSuffix(twin, "-dq.onnx") + ".onnx"
+		for _, recipe := range []string{"whisper-encoder/npu1-tiled", "whisper-encoder/npu1-rowmajor-bias"} {
+			if !bytes.Equal(packedFile(t, path, recipe), packedFile(t, twin, recipe)) {
+				t.Errorf("%s by %s gives another artifact than its twin", path, recipe)
+			}
+		}
+	}
+}
+
 // Nothing but structure is left of a stripped file; of others, names are found in more than one way.
 func TestHowNamesAreFound(t *testing.T) {
 	t.Parallel()
@@ -82,6 +104,25 @@ func prepared(t *testing.T, c whisperonnx.Config) *Build {
 	}
 	t.Cleanup(func() { b.Close() })
 	return b
+}
+
+// packedFile gives the bytes of the artifact of the model at path.
+func packedFile(t *testing.T, path, recipe string) []byte {
+	t.Helper()
+	b, err := Prepare(path, recipe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	out := filepath.Join(pyreader.TempDir(t), "x.npuw")
+	if _, err := b.Pack(context.Background(), out, pack.Options{NoSync: true}); err != nil {
+		t.Fatal(err)
+	}
+	artifact, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return artifact
 }
 
 // packed gives the bytes of the artifact of a model.

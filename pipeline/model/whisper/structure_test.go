@@ -83,6 +83,25 @@ func textAttribute(name, v string) *pb.AttributeProto {
 	return &pb.AttributeProto{Name: &name, S: []byte(v), Type: pb.AttributeProto_STRING.Enum()}
 }
 
+// fuseBiases makes the vector that is added to what an operator gives its operand at.
+func fuseBiases(op string, at int) func(g *pb.GraphProto) {
+	return func(g *pb.GraphProto) {
+		for _, n := range nodes(g, op) {
+			for _, add := range nodes(g, "Add") {
+				i := slices.Index(add.Input, n.Output[0])
+				if i < 0 || !slices.ContainsFunc(g.Initializer, func(t *pb.TensorProto) bool { return t.GetName() == add.Input[1-i] && len(t.Dims) == 1 }) {
+					continue
+				}
+				for len(n.Input) < at {
+					n.Input = append(n.Input, "")
+				}
+				n.Input = append(n.Input, add.Input[1-i])
+				add.OpType, add.Input = proto.String("Identity"), n.Output[:1]
+			}
+		}
+	}
+}
+
 // quantizeActivations puts a QuantizeLinear and a DequantizeLinear before each product with codes, as static quantization does.
 func quantizeActivations(g *pb.GraphProto) {
 	constant(g, "step", 0.05)
@@ -151,6 +170,8 @@ func TestStructureIsFound(t *testing.T) {
 				}
 			}
 		}},
+		"biases in MatMulNBits":           {"q4asym,stripped", fuseBiases("MatMulNBits", 5)},
+		"biases in DynamicQuantizeMatMul": {"int8fuse,stripped", fuseBiases("DynamicQuantizeMatMul", 4)},
 		"scalars as codes": {"stripped", func(g *pb.GraphProto) {
 			constant(g, "eps step", 1e-5)
 			g.Initializer = append(g.Initializer, &pb.TensorProto{Name: proto.String("one"), DataType: proto.Int32(2), RawData: []byte{1}})

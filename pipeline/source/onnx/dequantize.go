@@ -53,11 +53,11 @@ func (n *Node) gatheredBits(o *Origin) int {
 }
 
 // decode tells how n, a DequantizeLinear or GatherBlockQuantized, makes values of codes.
-func (m *finder) decode(n *Node) (*coded, error) {
+func (f *finder) decode(n *Node) (*coded, error) {
 	if n.isDequantizeLinear() {
-		return m.dequantizeLinear(n)
+		return f.dequantizeLinear(n)
 	}
-	return m.gatherBlocks(n)
+	return f.gatherBlocks(n)
 }
 
 // axisOf reads an attribute that is one of rank axes, counted from the end where it is negative.
@@ -74,8 +74,8 @@ func axisOf(n *Node, name string, byDefault int64, rank int) (int, error) {
 
 // dequantizeLinear is ONNX's operator of that name, up to operator set 23: a scale for all, for each index of axis, or for each block of
 // it. Its values have the type of the scales, or output_dtype.
-func (m *finder) dequantizeLinear(n *Node) (*coded, error) {
-	codes, o, err := m.codesAt(n, 0, typeUint8, typeInt8, typeUint4, typeInt4, typeInt32, typeFloat8E4M3FN, typeFloat8E4M3FNUZ, typeFloat8E5M2, typeFloat8E5M2FNUZ)
+func (f *finder) dequantizeLinear(n *Node) (*coded, error) {
+	codes, o, err := f.codesAt(n, 0, typeUint8, typeInt8, typeUint4, typeInt4, typeInt32, typeFloat8E4M3FN, typeFloat8E4M3FNUZ, typeFloat8E5M2, typeFloat8E5M2FNUZ)
 	if err != nil {
 		return nil, err
 	}
@@ -97,20 +97,20 @@ func (m *finder) dequantizeLinear(n *Node) (*coded, error) {
 			return nil, err
 		}
 	} else if len(o.Perm) == 0 {
-		return m.dequantizeOne(n, o, codes, typ)
+		return f.dequantizeOne(n, o, codes, typ)
 	}
 	q := &coded{coding: &coding{typ: typ.Format(), codes: codes}}
-	if err := m.linear(n, q, o, Use{n, 1}, 2, s); err != nil {
+	if err := f.linear(n, q, o, Use{n, 1}, 2, s); err != nil {
 		return nil, err
 	}
 	return q.complete(n, o.Constant.Type)
 }
 
 // dequantizeOne is a DequantizeLinear of a scalar, which is as one of a vector of one element.
-func (m *finder) dequantizeOne(n *Node, o *Origin, codes numbers, typ DataType) (*coded, error) {
+func (f *finder) dequantizeOne(n *Node, o *Origin, codes numbers, typ DataType) (*coded, error) {
 	vector := &Origin{Constant: o.Constant, Perm: []int{0}, shape: []uint64{1}}
 	q := &coded{coding: &coding{typ: typ.Format(), codes: codes}}
-	if err := m.linear(n, q, vector, Use{n, 1}, 2, spread{}); err != nil {
+	if err := f.linear(n, q, vector, Use{n, 1}, 2, spread{}); err != nil {
 		return nil, err
 	}
 	return q.complete(n, o.Constant.Type)
@@ -119,14 +119,14 @@ func (m *finder) dequantizeOne(n *Node, o *Origin, codes numbers, typ DataType) 
 // gatherBlocks is com.microsoft.GatherBlockQuantized: a matrix of codes with a scale for each block of its last axis or, in UINT4 and
 // INT4, of another. Zero points of bytes are packed as the codes are, each row in whole bytes; left out they are 2^(bits-1) for bytes, 0
 // for others (contrib_ops/cpu/quantization/gather_block_quantized.cc).
-func (m *finder) gatherBlocks(n *Node) (*coded, error) {
-	codes, o, err := m.codesAt(n, 0, typeUint8, typeUint4, typeInt4)
+func (f *finder) gatherBlocks(n *Node) (*coded, error) {
+	codes, o, err := f.codesAt(n, 0, typeUint8, typeUint4, typeInt4)
 	if err != nil {
 		return nil, err
 	}
-	size, okSize := n.gatheredBits(o), true
+	size := n.gatheredBits(o)
 	block, okBlock := n.Int("block_size", 128)
-	if size == 0 || !okSize || !okBlock || block < 16 || block > 1<<30 || bits.OnesCount64(uint64(block)) != 1 {
+	if size == 0 || !okBlock || block < 16 || block > 1<<30 || bits.OnesCount64(uint64(block)) != 1 {
 		return nil, n.graph.Fail(n, source.ErrUnsupported, fmt.Sprintf("codes in %s and blocks of %d, which are not in its definition", o.Constant.Type, block), quantizeAgain)
 	}
 	axis, err := axisOf(n, "quantize_axis", 1, len(o.Perm))
@@ -156,14 +156,14 @@ func (m *finder) gatherBlocks(n *Node) (*coded, error) {
 	if bytes && size < 8 {
 		zeros = 0
 	}
-	if err := m.linear(n, q, values, Use{n, 2}, zeros, s); err != nil {
+	if err := f.linear(n, q, values, Use{n, 2}, zeros, s); err != nil {
 		return nil, err
 	}
 	if n.origin(3) != nil {
 		q.fixed = 0
 	}
 	if zeros == 0 {
-		if err := m.packedZeros(n, 3, q, typ, size); err != nil {
+		if err := f.packedZeros(n, 3, q, typ, size); err != nil {
 			return nil, err
 		}
 	}
@@ -172,11 +172,11 @@ func (m *finder) gatherBlocks(n *Node) (*coded, error) {
 }
 
 // packedZeros reads zero points that share bytes, operand i of n, each row of the last axis in whole bytes.
-func (m *finder) packedZeros(n *Node, i int, q *coded, typ DataType, size int) error {
+func (f *finder) packedZeros(n *Node, i int, q *coded, typ DataType, size int) error {
 	if i >= len(n.In) || n.In[i] == nil {
 		return nil
 	}
-	zeros, o, err := m.codesAt(n, i, typeUint8)
+	zeros, o, err := f.codesAt(n, i, typeUint8)
 	if err != nil {
 		return err
 	}

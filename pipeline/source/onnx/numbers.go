@@ -34,6 +34,8 @@ func (a *numbers) read(c *source.Catalogue, s *scratch, dst []float32, first, st
 		return err
 	}
 	switch {
+	case a.bits == 4 && step <= 1:
+		a.pairs(dst, raw, first)
 	case a.codes != nil:
 		for i, code := range a.unpacked(s.bytes[:], raw, first, span, step, len(dst)) {
 			dst[i] = a.codes[code]
@@ -53,6 +55,26 @@ func (a *numbers) read(c *source.Catalogue, s *scratch, dst []float32, first, st
 		}
 	}
 	return nil
+}
+
+// pairs fills dst from codes of 4 bits that follow each other, raw beginning with the byte that code first is in: unpacked without a
+// division for each code.
+func (a *numbers) pairs(dst []float32, raw []byte, first uint64) {
+	low, high := uint(0), uint(4) // how far the first and the second code of a byte are shifted
+	if a.high {
+		low, high = 4, 0
+	}
+	if first%2 == 1 {
+		dst[0] = a.codes[raw[0]>>high&15]
+		dst, raw = dst[1:], raw[1:]
+	}
+	for i, b := range raw[:len(dst)/2] {
+		pair := dst[2*i:][:2]
+		pair[0], pair[1] = a.codes[b>>low&15], a.codes[b>>high&15]
+	}
+	if n := len(dst); n%2 == 1 {
+		dst[n-1] = a.codes[raw[n/2]>>low&15]
+	}
 }
 
 // unpacked gives n codes, step apart, of those in raw, which begins with the byte that code first is in.

@@ -11,13 +11,13 @@ import (
 
 // product is a matrix product or convolution with codes of 8 bits, of which the operator itself has the scales: one for all, or one
 // for each output.
-func (m *finder) product(n *Node, at operands) (*coded, error) {
-	return m.scaledProduct(n, at, Use{n, at.scales})
+func (f *finder) product(n *Node, at operands) (*coded, error) {
+	return f.scaledProduct(n, at, Use{n, at.scales})
 }
 
 // scaledProduct is product with scales that may be another node's operand.
-func (m *finder) scaledProduct(n *Node, at operands, scales Use) (*coded, error) {
-	codes, o, err := m.codesAt(n, at.codes, typeUint8, typeInt8)
+func (f *finder) scaledProduct(n *Node, at operands, scales Use) (*coded, error) {
+	codes, o, err := f.codesAt(n, at.codes, typeUint8, typeInt8)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func (m *finder) scaledProduct(n *Node, at operands, scales Use) (*coded, error)
 		}
 		q.as = use{"NK", []int{1, 0}, ".weight"}
 	}
-	if err := m.linear(n, q, o, scales, at.zeros, spread{axis: outputs}); err != nil {
+	if err := f.linear(n, q, o, scales, at.zeros, spread{axis: outputs}); err != nil {
 		return nil, err
 	}
 	for i, axis := range q.as.order {
@@ -54,7 +54,7 @@ func (m *finder) scaledProduct(n *Node, at operands, scales Use) (*coded, error)
 // integerProduct is a MatMulInteger or ConvInteger. The scales come after it:
 //
 //	x -> DynamicQuantizeLinear -> codes, zero point -> n -> Cast -> Mul (scale of x * scales of the weights)
-func (m *finder) integerProduct(n *Node, at operands) (*coded, error) {
+func (f *finder) integerProduct(n *Node, at operands) (*coded, error) {
 	scales, result, problem := n.rescaled()
 	if problem != "" {
 		return nil, n.graph.Fail(n, source.ErrUnsupported, problem, quantizeAgain)
@@ -69,7 +69,7 @@ func (m *finder) integerProduct(n *Node, at operands) (*coded, error) {
 			return nil, notCodes(scales.Node, scales.Input, fmt.Sprintf("the scales %.200q %v, has not one for each output", o.Constant.Name, shape))
 		}
 	}
-	q, err := m.scaledProduct(n, at, scales)
+	q, err := f.scaledProduct(n, at, scales)
 	if err == nil {
 		q.result = result
 	}
@@ -106,14 +106,14 @@ func (n *Node) rescaled() (scales Use, result *Value, problem string) {
 		if v := at.In[1-u.Input]; v != nil && v.Origin == nil && v.Producer != nil && v.Producer.standard("Mul") && len(v.Producer.In) == 2 {
 			factors = []Use{{v.Producer, 0}, {v.Producer, 1}}
 		}
-		for _, f := range factors {
-			switch v := f.Node.In[f.Input]; {
+		for _, u := range factors {
+			switch v := u.Node.In[u.Input]; {
 			case v == nil:
 				return scales, nil, want
 			case v.Producer == x.Producer && v.Output == 1 && !activations:
 				activations = true
 			case v.Origin != nil && scales.Node == nil:
-				scales = f
+				scales = u
 			default:
 				return scales, nil, want
 			}
@@ -165,7 +165,7 @@ func counted(n *Node, i int, what string, o *Origin, want uint64) error {
 // nBits is MatMulNBits: weights [N,K] in codes of 2, 4 or 8 bits, each row padded to whole blocks; a scale for each block, and a zero
 // point in codes packed as the weights are, or in floats, or 2^(bits-1). With floats, or groups listed, ONNX Runtime computes
 // code * scale + (-zero * scale) (contrib_ops/cpu/quantization/matmul_nbits_impl.cc).
-func (m *finder) nBits(n *Node, at operands) (*coded, error) {
+func (f *finder) nBits(n *Node, at operands) (*coded, error) {
 	size, okBits := n.Int("bits", 4)
 	typ := map[int64]DataType{2: codeUint2, 4: typeUint4, 8: typeUint8}[size]
 	switch prepacked, ok := n.Int("weight_prepacked", 0); {
@@ -181,14 +181,14 @@ func (m *finder) nBits(n *Node, at operands) (*coded, error) {
 	perByte := 8 / uint64(size)
 	blocks := (inputs + block - 1) / block
 	q := &coded{coding: &coding{typ: element.F32, fixed: float32(int(1) << (size - 1))}, as: use{"NK", []int{0, 1}, ".weight"}, shape: []uint64{outputs, inputs}}
-	if q.codes, q.origin, err = m.codesAt(n, at.codes, typeUint8); err != nil {
+	if q.codes, q.origin, err = f.codesAt(n, at.codes, typeUint8); err != nil {
 		return nil, err
 	}
 	if err := counted(n, at.codes, "codes", q.origin, outputs*blocks*block/perByte); err != nil {
 		return nil, err
 	}
 	var scales *Origin
-	if q.scales, scales, err = m.floatsAt(n, at.scales); err != nil {
+	if q.scales, scales, err = f.floatsAt(n, at.scales); err != nil {
 		return nil, err
 	}
 	if err := counted(n, at.scales, "scales", scales, outputs*blocks); err != nil {
@@ -196,10 +196,10 @@ func (m *finder) nBits(n *Node, at operands) (*coded, error) {
 	}
 	q.axes = []codedAxis{{size: outputs, block: 1, code: blocks * block, scale: blocks}, {size: inputs, block: block, code: 1, scale: 1}}
 	q.codes.packed(typ, int(size))
-	if err := m.nBitsZeros(n, at.zeros, q, blocks, typ, int(size)); err != nil {
+	if err := f.nBitsZeros(n, at.zeros, q, blocks, typ, int(size)); err != nil {
 		return nil, err
 	}
-	if err := m.nBitsGroups(n, q, inputs, block); err != nil {
+	if err := f.nBitsGroups(n, q, inputs, block); err != nil {
 		return nil, err
 	}
 	q.parted(n, at.scales, at.zeros)
@@ -213,20 +213,20 @@ func (a *numbers) packed(typ DataType, bits int) {
 }
 
 // nBitsZeros reads the zero points of a MatMulNBits, its operand i.
-func (m *finder) nBitsZeros(n *Node, i int, q *coded, blocks uint64, typ DataType, size int) error {
+func (f *finder) nBitsZeros(n *Node, i int, q *coded, blocks uint64, typ DataType, size int) error {
 	if i >= len(n.In) || n.In[i] == nil {
 		return nil
 	}
 	rows := q.axes[0].size
 	if o := n.origin(i); o != nil && o.Constant.Type.Format() != 0 {
 		var err error
-		if q.zeros, o, err = m.floatsAt(n, i); err != nil {
+		if q.zeros, o, err = f.floatsAt(n, i); err != nil {
 			return err
 		}
 		q.axes[0].zero, q.axes[1].zero, q.split = blocks, 1, true
 		return counted(n, i, "zero points", o, rows*blocks)
 	}
-	zeros, o, err := m.codesAt(n, i, typeUint8)
+	zeros, o, err := f.codesAt(n, i, typeUint8)
 	if err != nil {
 		return err
 	}
@@ -241,25 +241,25 @@ func (m *finder) nBitsZeros(n *Node, i int, q *coded, blocks uint64, typ DataTyp
 }
 
 // nBitsGroups reads the list of groups of a MatMulNBits, which is deprecated: each index of K must be in the group it has anyway.
-func (m *finder) nBitsGroups(n *Node, q *coded, inputs, block uint64) error {
+func (f *finder) nBitsGroups(n *Node, q *coded, inputs, block uint64) error {
 	const i = 4
 	if i >= len(n.In) || n.In[i] == nil {
 		return nil
 	}
-	list, o, err := m.codesAt(n, i, typeInt32)
+	list, o, err := f.codesAt(n, i, typeInt32)
 	if err != nil {
 		return err
 	}
 	if err := counted(n, i, "groups", o, inputs); err != nil {
 		return err
 	}
-	if err := m.examine(n, inputs); err != nil {
+	if err := f.examine(n, inputs); err != nil {
 		return err
 	}
 	var raw [4 * chunk]byte
 	for at := uint64(0); at < inputs; at += chunk {
 		part := raw[:4*min(chunk, inputs-at)]
-		if err := m.ReadAt(part, &list.tensor, int64(4*at)); err != nil {
+		if err := f.ReadAt(part, &list.tensor, int64(4*at)); err != nil {
 			return err
 		}
 		for j := range uint64(len(part) / 4) {
@@ -275,7 +275,7 @@ func (m *finder) nBitsGroups(n *Node, q *coded, inputs, block uint64) error {
 
 // bnb4 is MatMulBnb4: weights [N,K] as NF4 or FP4, of the two codes in a byte the first in its upper half. The blocks that have a scale
 // run over the rows, one after the other.
-func (m *finder) bnb4(n *Node, at operands) (*coded, error) {
+func (f *finder) bnb4(n *Node, at operands) (*coded, error) {
 	kind, okKind := n.Int("quant_type", -1)
 	transB, okTrans := n.Int("transB", 1)
 	switch {
@@ -290,7 +290,7 @@ func (m *finder) bnb4(n *Node, at operands) (*coded, error) {
 	}
 	typ := [2]DataType{codeFP4, codeNF4}[kind]
 	q := &coded{coding: &coding{typ: element.F32}, as: use{"NK", []int{0, 1}, ".weight"}, shape: []uint64{outputs, inputs}}
-	if q.codes, q.origin, err = m.codesAt(n, at.codes, typeUint8); err != nil {
+	if q.codes, q.origin, err = f.codesAt(n, at.codes, typeUint8); err != nil {
 		return nil, err
 	}
 	values := outputs * inputs
@@ -298,7 +298,7 @@ func (m *finder) bnb4(n *Node, at operands) (*coded, error) {
 		return nil, err
 	}
 	var scales *Origin
-	if q.scales, scales, err = m.floatsAt(n, at.scales); err != nil {
+	if q.scales, scales, err = f.floatsAt(n, at.scales); err != nil {
 		return nil, err
 	}
 	if err := counted(n, at.scales, "scales", scales, (values+block-1)/block); err != nil {

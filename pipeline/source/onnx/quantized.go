@@ -33,7 +33,7 @@ func (q *coded) data() source.Data {
 type operands struct{ codes, scales, zeros, bias int }
 
 // codeReader says what the codes are that n computes with. The errors of those that there are name n.
-type codeReader func(m *finder, n *Node, at operands) (*coded, error)
+type codeReader func(f *finder, n *Node, at operands) (*coded, error)
 
 // The operators that compute with codes. ONNX's own are defined by onnx.ai/onnx/operators; those of com.microsoft by
 // docs/ContribOperators.md of github.com/microsoft/onnxruntime.
@@ -54,16 +54,16 @@ var codeReaders = map[[2]string]struct {
 }
 
 // findCodes finds the operands of g's nodes, and of those nested in it, that are codes.
-func (m *finder) findCodes(g *Graph) error {
+func (f *finder) findCodes(g *Graph) error {
 	for i := range g.Nodes {
 		n := &g.Nodes[i]
 		if r, ok := codeReaders[[2]string{n.Domain, n.Op}]; ok && n.origin(r.at.codes) != nil {
-			if err := m.findIn(n, r.at, r.read); err != nil {
+			if err := f.findIn(n, r.at, r.read); err != nil {
 				return err
 			}
 		}
 		for _, b := range n.Bodies {
-			if err := m.findCodes(b.Graph); err != nil {
+			if err := f.findCodes(b.Graph); err != nil {
 				return err
 			}
 		}
@@ -72,21 +72,21 @@ func (m *finder) findCodes(g *Graph) error {
 }
 
 // findIn finds the operands of n that are codes.
-func (m *finder) findIn(n *Node, at operands, read codeReader) error {
-	q, err := read(m, n, at)
+func (f *finder) findIn(n *Node, at operands, read codeReader) error {
+	q, err := read(f, n, at)
 	if err != nil {
 		return err
 	}
-	m.operands[Use{n, at.codes}] = q
+	f.operands[Use{n, at.codes}] = q
 	for _, u := range q.parts {
-		m.operands[u] = nil
+		f.operands[u] = nil
 	}
 	if at.bias > 0 && n.origin(at.bias) != nil {
-		bias, err := m.integerBias(n, at, q)
+		bias, err := f.integerBias(n, at, q)
 		if err != nil {
 			return err
 		}
-		m.operands[Use{n, at.bias}] = bias
+		f.operands[Use{n, at.bias}] = bias
 	}
 	return nil
 }
@@ -107,7 +107,7 @@ func notCodes(n *Node, i int, problem string) error {
 const quantizeAgain = "quantize the model again with ONNX Runtime's tools, or export it in float32 or float16"
 
 // codesAt are the codes that operand i of n is: a constant of one of the given types, its elements in the order of the file.
-func (m *finder) codesAt(n *Node, i int, types ...DataType) (numbers, *Origin, error) {
+func (f *finder) codesAt(n *Node, i int, types ...DataType) (numbers, *Origin, error) {
 	o := n.origin(i)
 	if o == nil || o.Decoded != nil {
 		return numbers{}, nil, notCodes(n, i, "the codes or zero points, is not constant")
@@ -122,7 +122,7 @@ func (m *finder) codesAt(n *Node, i int, types ...DataType) (numbers, *Origin, e
 }
 
 // floatsAt are the floats that operand i of n is: scales or zero points, a constant whose elements are in the order of the file.
-func (m *finder) floatsAt(n *Node, i int) (numbers, *Origin, error) {
+func (f *finder) floatsAt(n *Node, i int) (numbers, *Origin, error) {
 	o := n.origin(i)
 	if o == nil || o.Decoded != nil {
 		return numbers{}, nil, notCodes(n, i, "the scales or zero points, is not constant")
@@ -134,7 +134,7 @@ func (m *finder) floatsAt(n *Node, i int) (numbers, *Origin, error) {
 	if as := n.In[i].floatType(); as != c.Type && as != typeFloat {
 		return numbers{}, nil, notCodes(n, i, fmt.Sprintf("%.200q, is rounded to %s before it is used", c.Name, as))
 	}
-	return floatNumbers(&m.Tensors[c.Tensor]), o, nil
+	return floatNumbers(&f.Tensors[c.Tensor]), o, nil
 }
 
 // floatType is the type that a float constant has where v carries it: its own, or that of the Cast nearest to v.
@@ -171,7 +171,7 @@ type spread struct {
 
 // linear fills in q's axes for the codes o, and its scales and zero points, which are operands of n and lie as s says; zeros may be 0
 // or an operand that is left out, where the zero point is 0.
-func (m *finder) linear(n *Node, q *coded, o *Origin, scales Use, zeros int, s spread) error {
+func (f *finder) linear(n *Node, q *coded, o *Origin, scales Use, zeros int, s spread) error {
 	q.origin, q.shape = o, o.tensorShape()
 	d := q.coding
 	d.axes = make([]codedAxis, len(q.shape))
@@ -182,7 +182,7 @@ func (m *finder) linear(n *Node, q *coded, o *Origin, scales Use, zeros int, s s
 	}
 	var err error
 	var of *Origin
-	if d.scales, of, err = m.floatsAt(scales.Node, scales.Input); err != nil {
+	if d.scales, of, err = f.floatsAt(scales.Node, scales.Input); err != nil {
 		return err
 	}
 	q.parted(scales.Node, scales.Input)
@@ -193,7 +193,7 @@ func (m *finder) linear(n *Node, q *coded, o *Origin, scales Use, zeros int, s s
 	if zeros == 0 || zeros >= len(n.In) || n.In[zeros] == nil {
 		return nil
 	}
-	if d.zeros, of, err = m.codesAt(n, zeros, o.Constant.Type); err != nil {
+	if d.zeros, of, err = f.codesAt(n, zeros, o.Constant.Type); err != nil {
 		return err
 	}
 	q.parted(n, zeros)
@@ -203,7 +203,7 @@ func (m *finder) linear(n *Node, q *coded, o *Origin, scales Use, zeros int, s s
 	if err := d.lay(o, of, s, func(a *codedAxis) *uint64 { return &a.zero }); err != nil {
 		return notCodes(n, zeros, fmt.Sprintf("the zero points %.200q, %v", of.Constant.Name, err))
 	}
-	return m.dropZeros(n, zeros, d)
+	return f.dropZeros(n, zeros, d)
 }
 
 // of says for a person how n scales lie.
@@ -251,20 +251,20 @@ func (d *coding) lay(o, x *Origin, s spread, step func(*codedAxis) *uint64) erro
 }
 
 // dropZeros makes the zero points of d, operand i of n, none if all of them are 0. Floats and 32-bit integers have no others.
-func (m *finder) dropZeros(n *Node, i int, d *coding) error {
+func (f *finder) dropZeros(n *Node, i int, d *coding) error {
 	typ := n.origin(i).Constant.Type
 	must := typ.rawBits() == 32 || typ >= typeFloat8E4M3FN && typ <= typeFloat8E5M2FNUZ
 	if d.zeros.count > maxZeros && !must {
 		return nil
 	}
-	if err := m.examine(n, d.zeros.count); err != nil {
+	if err := f.examine(n, d.zeros.count); err != nil {
 		return err
 	}
 	s := scratches.Get().(*scratch)
 	defer scratches.Put(s)
 	for at := uint64(0); at < d.zeros.count; at += chunk {
 		values := s.values[:min(chunk, d.zeros.count-at)]
-		if err := d.zeros.read(&m.Catalogue, s, values, at, 1); err != nil {
+		if err := d.zeros.read(&f.Catalogue, s, values, at, 1); err != nil {
 			return err
 		}
 		if slices.ContainsFunc(values, func(x float32) bool { return x != 0 }) {
@@ -282,11 +282,11 @@ func (m *finder) dropZeros(n *Node, i int, d *coding) error {
 }
 
 // examine notes that count numbers, which n has beside its codes, are to be read before any value is.
-func (m *finder) examine(n *Node, count uint64) error {
-	if count > maxExamined-m.examined {
+func (f *finder) examine(n *Node, count uint64) error {
+	if count > maxExamined-f.examined {
 		return n.graph.Fail(n, source.ErrLimit, fmt.Sprintf("its zero points or groups, with those of the nodes before it, are more than %d", maxExamined), overLimit)
 	}
-	m.examined += count
+	f.examined += count
 	return nil
 }
 
@@ -306,8 +306,8 @@ func (q *coded) complete(n *Node, typ DataType) (*coded, error) {
 }
 
 // integerBias is the bias of a product of codes: 32-bit integers, whose scale is the product of those of activations and weights q.
-func (m *finder) integerBias(n *Node, at operands, q *coded) (*coded, error) {
-	codes, o, err := m.codesAt(n, at.bias, typeInt32)
+func (f *finder) integerBias(n *Node, at operands, q *coded) (*coded, error) {
+	codes, o, err := f.codesAt(n, at.bias, typeInt32)
 	if err != nil {
 		return nil, err
 	}
@@ -315,7 +315,7 @@ func (m *finder) integerBias(n *Node, at operands, q *coded) (*coded, error) {
 	if factor == nil || factor.Decoded != nil || factor.Constant.Elements != 1 {
 		return nil, notCodes(n, 1, "the scale of the activations, is not one constant float")
 	}
-	scale, err := m.Scalar(factor.Constant)
+	scale, err := f.Scalar(factor.Constant)
 	if err != nil {
 		return nil, err
 	}
@@ -323,7 +323,7 @@ func (m *finder) integerBias(n *Node, at operands, q *coded) (*coded, error) {
 	if len(o.Shape()) != 1 {
 		return nil, notCodes(n, at.bias, fmt.Sprintf("the bias, is of shape %v, expected a vector", o.Shape()))
 	}
-	if err := m.linear(n, bias, o, Use{n, at.scales}, 0, spread{}); err != nil {
+	if err := f.linear(n, bias, o, Use{n, at.scales}, 0, spread{}); err != nil {
 		return nil, err
 	}
 	bias.scales.factor = float32(scale)

@@ -263,6 +263,23 @@ func checkPieces(t testing.TB, m *Model, x *source.Tensor) {
 	}
 }
 
+// TestDecodeAllocates: nothing, however much is decoded.
+//
+// Not parallel: it counts what the process allocates.
+func TestDecodeAllocates(t *testing.T) {
+	scales, _ := someScales("s", typeFloat, 64*8, 64, 8)
+	m, w, _ := decodedWeight(t, model([]*pb.TensorProto{rawTensor("w", typeUint8, someBytes(1, 64*128), 64*128), scales},
+		ms(node("MatMulNBits", "", "x w s", "y", intAttr("N", 64), intAttr("K", 256), intAttr("block_size", 32)))))
+	dst := make([]byte, w.Tensor.Data.Size)
+	if n := testing.AllocsPerRun(20, func() {
+		if err := m.ReadAt(dst, &w.Tensor, 0); err != nil {
+			t.Fatal(err)
+		}
+	}); n > 1 { // the scratch, when a collection has taken it
+		t.Errorf("%v allocations for %d values", n, 64*256)
+	}
+}
+
 func TestMatMulBnb4(t *testing.T) {
 	t.Parallel()
 	for _, x := range []struct {
