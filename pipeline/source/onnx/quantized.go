@@ -137,18 +137,24 @@ func (f *finder) floatsAt(n *Node, i int) (numbers, *Origin, error) {
 	return floatNumbers(&f.Tensors[c.Tensor]), o, nil
 }
 
-// floatType is the type that a float constant has where v carries it: its own, or that of the Cast nearest to v.
+// floatType is the type that a constant has where v carries it: its own, or that of the Cast nearest to v; 0 where that is too far away.
 func (v *Value) floatType() DataType {
+	own := v.Origin.Constant.Type
 	for range maxChain {
 		n := v.Producer
 		switch {
-		case v.Constant != nil || n == nil || len(n.In) == 0 || n.In[0] == nil:
-			return v.Origin.Constant.Type
+		case v.Constant != nil || n == nil:
+			return own
 		case n.standard("Cast"):
 			to, _ := n.Int("to", 0)
-			return DataType(to)
+			return DataType(int32(to))
+		case n.taken != nil && v.Output < len(n.taken.Outputs):
+			v = n.taken.Value(n.taken.Outputs[v.Output].Name)
+		case len(n.In) > 0 && n.In[0] != nil:
+			v = n.In[0]
+		default:
+			return own
 		}
-		v = n.In[0]
 	}
 	return 0
 }
@@ -292,14 +298,15 @@ func (f *finder) examine(n *Node, count uint64) error {
 
 // complete checks q's arrays and tells what codes its values are; typ is the type of the codes.
 func (q *coded) complete(n *Node, typ DataType) (*coded, error) {
+	size, ok := source.Bytes(q.shape, q.typ)
+	if !ok {
+		return nil, n.graph.Fail(n, source.ErrCorrupt, fmt.Sprintf("values of shape %v are more than 2^63 bytes", q.shape), quantizeAgain)
+	}
 	d, err := newCoding(*q.coding)
 	if err != nil {
 		return nil, n.graph.Fail(n, source.ErrCorrupt, err.Error(), quantizeAgain)
 	}
-	if _, ok := source.Bytes(q.shape, d.typ); !ok {
-		return nil, n.graph.Fail(n, source.ErrCorrupt, fmt.Sprintf("values of shape %v are more than 2^63 bytes", q.shape), quantizeAgain)
-	}
-	if q.coding = d; len(d.axes) == len(q.shape) {
+	if q.coding = d; size > 0 && len(d.axes) == len(q.shape) {
 		q.kept = d.asCodes(typ)
 	}
 	return q, nil

@@ -434,6 +434,31 @@ func TestCodesTransposedFirst(t *testing.T) {
 	}
 }
 
+// TestScalesFromABranch: scales in an If whose condition is constant, cast there, count as what they are where they are used.
+func TestScalesFromABranch(t *testing.T) {
+	t.Parallel()
+	scales, scale := someScales("h", typeFloat16, 3, 3)
+	codes := someBytes(8, 12)
+	then := &pb.GraphProto{Node: []*pb.NodeProto{node("Cast", "", "h", "f", intAttr("to", 1))}, Initializer: []*pb.TensorProto{scales}, Output: []*pb.ValueInfoProto{valueInfo("f")}}
+	truth := rawTensor("c", typeBool, []byte{1})
+	_, w, got := decodedWeight(t, model([]*pb.TensorProto{rawTensor("w", typeInt8, codes, 4, 3), truth},
+		node("If", "", "c", "s", graphAttr("then_branch", then)), node("DequantizeLinear", "", "w s", "v"), node("MatMul", "/fc/MatMul", "x v", "y")))
+	if w.Tensor.Type != element.F32 {
+		t.Errorf("values in %v", w.Tensor.Type)
+	}
+	same(t, got, func(i int) float32 { return float32(int8(codes[i])) * scale[i%3] })
+}
+
+// TestNoCodes: a product with a matrix of no elements is one of no values.
+func TestNoCodes(t *testing.T) {
+	t.Parallel()
+	scales, _ := someScales("s", typeFloat, 1)
+	_, w, got := decodedWeight(t, model([]*pb.TensorProto{rawTensor("w", typeInt8, nil, 0, 3), scales}, dynamic(node("MatMulInteger", "", "xq w xz", "p"))...))
+	if len(got) != 0 || w.Tensor.Codes != nil || fmt.Sprint(w.Shape) != "[3 0]" {
+		t.Errorf("%+v", w)
+	}
+}
+
 // TestReshapedBlocks: codes in blocks of their own axis, reshaped to a matrix afterwards.
 func TestReshapedBlocks(t *testing.T) {
 	t.Parallel()
