@@ -240,7 +240,8 @@ func (f *finder) nBitsZeros(n *Node, i int, q *coded, blocks uint64, typ DataTyp
 	return nil
 }
 
-// nBitsGroups reads the list of groups of a MatMulNBits, which is deprecated: each index of K must be in the group it has anyway.
+// nBitsGroups reads the list of groups of a MatMulNBits, which is deprecated: each index of K must be in the group it has anyway. Packed
+// zero points beside it are refused, since ONNX Runtime 1.30 computes with 8 in their place.
 func (f *finder) nBitsGroups(n *Node, q *coded, inputs, block uint64) error {
 	const i = 4
 	if i >= len(n.In) || n.In[i] == nil {
@@ -249,6 +250,9 @@ func (f *finder) nBitsGroups(n *Node, q *coded, inputs, block uint64) error {
 	list, o, err := f.codesAt(n, i, typeInt32)
 	if err != nil {
 		return err
+	}
+	if q.zeros.codes != nil {
+		return notCodes(n, i, "a list of groups, stands beside packed zero points, which runtimes do not read alike")
 	}
 	if err := counted(n, i, "groups", o, inputs); err != nil {
 		return err

@@ -116,7 +116,7 @@ func TestMatMulNBits(t *testing.T) {
 		{4, 96, 32, "packed", typeFloat16, false, false, element.U4},
 		{4, 33, 16, "f32", typeFloat, false, false, 0},
 		{4, 33, 16, "f16", typeFloat16, true, false, 0},
-		{4, 70, 32, "packed", typeFloat, false, true, 0},
+		{4, 70, 32, "f32", typeFloat, false, true, 0},
 		{8, 64, 32, "", typeFloat, false, false, element.U8},
 		{8, 50, 16, "packed", typeFloat16, false, false, element.U8},
 		{8, 50, 64, "f32", typeFloat, false, false, 0},

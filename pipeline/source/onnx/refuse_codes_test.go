@@ -24,7 +24,7 @@ func TestCodesRefused(t *testing.T) {
 		return n
 	}
 	with := func(n *pb.NodeProto, inputs string) *pb.NodeProto {
-		n.Input = strings.Fields(inputs)
+		n.Input = strings.Split(strings.ReplaceAll(inputs, "-", ""), " ") // "-" is left out
 		return n
 	}
 	codes, s := rawTensor("w", typeUint8, make([]byte, 32), 2, 2, 8), scales("s", 2, 2)
@@ -75,8 +75,9 @@ func TestCodesRefused(t *testing.T) {
 		"too few zero points":         {[]*pb.TensorProto{codes, s, rawTensor("z", typeUint8, []byte{1})}, []*pb.NodeProto{with(nbits(), "x w s z")}, source.ErrCorrupt, []string{"zero points", "1 elements, expected 2"}},
 		"zero points in INT8":         {[]*pb.TensorProto{codes, s, rawTensor("z", typeInt8, []byte{1, 1}, 2)}, []*pb.NodeProto{with(nbits(), "x w s z")}, source.ErrUnsupported, []string{"INT8"}},
 		"too few float zero points":   {[]*pb.TensorProto{codes, s, scales("z", 3)}, []*pb.NodeProto{with(nbits(), "x w s z")}, source.ErrCorrupt, []string{"zero points", "3 elements, expected 4"}},
-		"groups in another order":     {[]*pb.TensorProto{codes, s, list, half}, []*pb.NodeProto{with(nbits(), "x w s none g")}, source.ErrUnsupported, []string{"operand 3"}},
-		"groups that are no blocks":   {[]*pb.TensorProto{codes, s, list, rawTensor("z", typeUint8, make([]byte, 2), 2)}, []*pb.NodeProto{with(nbits(), "x w s z g")}, source.ErrUnsupported, []string{"input 16 in group 0"}},
+		"groups that are no blocks":   {[]*pb.TensorProto{codes, s, list}, []*pb.NodeProto{with(nbits(), "x w s - g")}, source.ErrUnsupported, []string{"input 16 in group 0"}},
+		"groups and packed zeros":     {[]*pb.TensorProto{codes, s, list, rawTensor("z", typeUint8, make([]byte, 2), 2)}, []*pb.NodeProto{with(nbits(), "x w s z g")}, source.ErrUnsupported, []string{"groups, stands beside packed zero points"}},
+		"groups of another number":    {[]*pb.TensorProto{codes, s, rawTensor("g", typeInt32, make([]byte, 4), 1)}, []*pb.NodeProto{with(nbits(), "x w s - g")}, source.ErrCorrupt, []string{"1 elements, expected 32"}},
 		"quant_type 2":                {[]*pb.TensorProto{half, scales("s", 4)}, []*pb.NodeProto{with(bnb(intAttr("quant_type", 2)), "x h s")}, source.ErrUnsupported, []string{"quant_type 2"}},
 		"transB 0":                    {[]*pb.TensorProto{half, scales("s", 4)}, []*pb.NodeProto{with(bnb(intAttr("transB", 0)), "x h s")}, source.ErrUnsupported, []string{"transB 0"}},
 		"too many NF4 scales":         {[]*pb.TensorProto{half, scales("s", 5)}, []*pb.NodeProto{with(bnb(), "x h s")}, source.ErrCorrupt, []string{"5 elements, expected 4"}},
