@@ -262,3 +262,60 @@ func TestCodesThatAreNoWeights(t *testing.T) {
 		})
 	}
 }
+
+// TestQuantizedConvolutions: the convolutions of a dynamically quantized export in the other forms that have codes, with the same values.
+func TestQuantizedConvolutions(t *testing.T) {
+	t.Parallel()
+	node := func(op, inputs string, output string) *pb.NodeProto {
+		return &pb.NodeProto{OpType: &op, Input: strings.Split(inputs, " "), Output: []string{output}}
+	}
+	for name, rewrite := range map[string]func(x, w, y string) []*pb.NodeProto{
+		"QLinearConv": func(x, w, y string) []*pb.NodeProto {
+			return []*pb.NodeProto{
+				node("QuantizeLinear", x+" step middle", x+"_static"),
+				node("QLinearConv", x+"_static step middle "+w+"_quantized "+w+"_scale "+w+"_zero_point step middle", y+"_static"),
+				node("DequantizeLinear", y+"_static step middle", y),
+			}
+		},
+		"Conv of a DequantizeLinear": func(x, w, y string) []*pb.NodeProto {
+			return []*pb.NodeProto{
+				node("DequantizeLinear", w+"_quantized "+w+"_scale "+w+"_zero_point", w+"_DequantizeLinear_Output"),
+				node("Conv", x+" "+w+"_DequantizeLinear_Output", y),
+			}
+		},
+	} {
+		b, err := os.ReadFile(testdata + "encoder-uint8.onnx")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var file pb.ModelProto
+		if err := proto.Unmarshal(b, &file); err != nil {
+			t.Fatal(err)
+		}
+		g := file.Graph
+		constant(g, "step", 0.05)
+		g.Initializer = append(g.Initializer, &pb.TensorProto{Name: proto.String("middle"), DataType: proto.Int32(2), RawData: []byte{128}})
+		for _, conv := range nodes(g, "ConvInteger") {
+			y := strings.TrimSuffix(conv.Output[0], "_output_quantized") + "_nobias"
+			g.Node = slices.DeleteFunc(g.Node, func(n *pb.NodeProto) bool {
+				return n == conv || slices.Contains(n.Output, y) || n.Input != nil && n.Input[0] == conv.Output[0]
+			})
+			g.Node = append(g.Node, rewrite(strings.TrimSuffix(conv.Input[0], "_quantized"), strings.TrimSuffix(conv.Input[1], "_quantized"), y)...)
+		}
+		if b, err = proto.Marshal(&file); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "m.onnx")
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m, got, err := recognise(t, path)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if sumOf(t, &m.Catalogue, got) != quantized["uint8"] {
+			t.Errorf("%s: other values", name)
+		}
+	}
+}
