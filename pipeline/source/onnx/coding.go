@@ -28,8 +28,8 @@ type coding struct {
 type codedAxis struct {
 	size  uint64
 	block uint64 // indices that share scale and zero point; size where all do
-	// How many numbers neighbouring indices lie apart in the codes, and neighbouring blocks in the scales and zero points; 0 where
-	// these do not depend on the index.
+	// How many numbers neighbouring indices lie apart in the codes, 1 along the last axis, and neighbouring blocks in the scales and zero
+	// points; 0 where these do not depend on the index.
 	code, scale, zero uint64
 }
 
@@ -95,7 +95,6 @@ const chunk = 4096
 // scratch is the memory in which a chunk is decoded.
 type scratch struct {
 	raw           [4 * chunk]byte // of whatever is read
-	bytes         [chunk]byte     // codes, one a byte
 	values        [chunk]float32
 	scales, zeros window
 }
@@ -135,12 +134,11 @@ func (d *coding) run(c *source.Catalogue, s *scratch, values []float32, at uint6
 		code, scale, zero = code+index*a.code, scale+index/a.block*a.scale, zero+index/a.block*a.zero
 	}
 	n := min(uint64(len(values)), last.size-in)
-	// So few that their codes, scales and zero points are each at most a chunk apart.
-	n = min(n, (chunk-1)/max(last.code, 1)+1)
+	// So few that their scales, and their zero points, are at most a chunk apart.
 	blocks := (chunk-1)/max(last.scale, last.zero, 1) + 1
 	n = min(n, last.block-in%last.block+(blocks-1)*min(last.block, chunk))
 	values = values[:n]
-	if err := d.codes.read(c, s, values, code, last.code); err != nil {
+	if err := d.codes.read(c, s, values, code); err != nil {
 		return nil, err
 	}
 	blocks = (in+n-1)/last.block - first + 1

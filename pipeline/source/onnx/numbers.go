@@ -13,7 +13,7 @@ type numbers struct {
 	tensor source.Tensor
 	count  uint64
 	bits   int           // of an element
-	high   bool          // of the codes that share a byte the first is in its upper bits
+	high   bool          // of two codes in a byte the first is in its upper half
 	codes  *[256]float32 // what codes stand for; nil for others
 	factor float32       // that all are multiplied with, in float32; 0 for none
 }
@@ -24,41 +24,37 @@ func floatNumbers(t *source.Tensor) numbers {
 	return numbers{tensor: *t, count: n, bits: t.Type.Bits()}
 }
 
-// read fills dst with the numbers from first on, step apart, which is at most a chunk in all.
-func (a *numbers) read(c *source.Catalogue, s *scratch, dst []float32, first, step uint64) error {
-	span := (uint64(len(dst))-1)*step + 1
+// read fills dst, at most a chunk, with the numbers from first on.
+func (a *numbers) read(c *source.Catalogue, s *scratch, dst []float32, first uint64) error {
 	bits := uint64(a.bits)
-	from, to := first*bits/8, ((first+span)*bits+7)/8
+	from, to := first*bits/8, ((first+uint64(len(dst)))*bits+7)/8
 	raw := s.raw[:to-from]
 	if err := c.ReadAt(raw, &a.tensor, int64(from)); err != nil {
 		return err
 	}
 	switch {
-	case a.bits == 4 && step <= 1:
-		a.pairs(dst, raw, first)
-	case a.codes != nil:
-		for i, code := range a.unpacked(s.bytes[:], raw, first, span, step, len(dst)) {
+	case a.bits == 8:
+		for i, code := range raw {
 			dst[i] = a.codes[code]
+		}
+	case a.bits == 4:
+		a.pairs(dst, raw, first)
+	case a.bits == 2:
+		for i := range dst {
+			at := first%4 + uint64(i)
+			dst[i] = a.codes[raw[at/4]>>(at%4*2)&3]
 		}
 	case a.tensor.Type == 0:
 		for i := range dst {
-			dst[i] = float32(int32(binary.LittleEndian.Uint32(raw[4*step*uint64(i):])))
+			dst[i] = float32(int32(binary.LittleEndian.Uint32(raw[4*i:])))
 		}
-	case step <= 1:
-		return element.ToFloat32(dst, raw, a.tensor.Type)
 	default:
-		size := uint64(a.tensor.Type.Size())
-		for i := range dst {
-			if err := element.ToFloat32(dst[i:i+1], raw[size*step*uint64(i):][:size], a.tensor.Type); err != nil {
-				return err
-			}
-		}
+		return element.ToFloat32(dst, raw, a.tensor.Type)
 	}
 	return nil
 }
 
-// pairs fills dst from codes of 4 bits that follow each other, raw beginning with the byte that code first is in: unpacked without a
-// division for each code.
+// pairs fills dst from codes of 4 bits, raw beginning with the byte that code first is in.
 func (a *numbers) pairs(dst []float32, raw []byte, first uint64) {
 	low, high := uint(0), uint(4) // how far the first and the second code of a byte are shifted
 	if a.high {
@@ -77,31 +73,6 @@ func (a *numbers) pairs(dst []float32, raw []byte, first uint64) {
 	}
 }
 
-// unpacked gives n codes, step apart, of those in raw, which begins with the byte that code first is in.
-func (a *numbers) unpacked(bytes, raw []byte, first, span, step uint64, n int) []byte {
-	codes := raw
-	if a.bits < 8 {
-		each := 8 / uint64(a.bits)
-		mask := byte(1)<<a.bits - 1
-		codes = bytes[:span]
-		at := first % each
-		for i := range codes {
-			shift := at % each
-			if a.high {
-				shift = each - 1 - shift
-			}
-			codes[i] = raw[at/each] >> (shift * uint64(a.bits)) & mask
-			at++
-		}
-	}
-	if step > 1 {
-		for i := range uint64(n) {
-			codes[i] = codes[i*step]
-		}
-	}
-	return codes[:n]
-}
-
 // window holds a stretch of scales or zero points, since neighbouring elements mostly have the same.
 type window struct {
 	array  *numbers
@@ -118,7 +89,7 @@ func (w *window) of(c *source.Catalogue, s *scratch, a *numbers, first, n uint64
 	if w.array != a || first < w.first || first+n > w.first+uint64(len(w.values)) {
 		w.array = nil
 		values := w.memory[:min(max(n, ahead), a.count-first)]
-		if err := a.read(c, s, values, first, 1); err != nil {
+		if err := a.read(c, s, values, first); err != nil {
 			return nil, err
 		}
 		for i := range values {

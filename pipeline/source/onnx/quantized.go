@@ -270,7 +270,7 @@ func (f *finder) dropZeros(n *Node, i int, d *coding) error {
 	defer scratches.Put(s)
 	for at := uint64(0); at < d.zeros.count; at += chunk {
 		values := s.values[:min(chunk, d.zeros.count-at)]
-		if err := d.zeros.read(&f.Catalogue, s, values, at, 1); err != nil {
+		if err := d.zeros.read(&f.Catalogue, s, values, at); err != nil {
 			return err
 		}
 		if slices.ContainsFunc(values, func(x float32) bool { return x != 0 }) {

@@ -2,6 +2,8 @@ package onnx
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -159,5 +161,50 @@ func TestRawRefused(t *testing.T) {
 			continue
 		}
 		wantError(t, err, source.ErrCorrupt, append(x.parts, `tensor "w"`)...)
+	}
+}
+
+// TestTooManyZeroPoints: what is looked at before any value is read is bounded, however often nodes name the same zero points.
+func TestTooManyZeroPoints(t *testing.T) {
+	t.Parallel()
+	tensors := []*pb.TensorProto{rawTensor("w", typeInt8, make([]byte, maxZeros), 1, maxZeros), floatTensor("s", maxZeros), rawTensor("z", typeInt8, make([]byte, maxZeros), maxZeros)}
+	var nodes []*pb.NodeProto
+	for range maxExamined/maxZeros + 1 {
+		nodes = append(nodes, node("DequantizeLinear", "", "w s z", fmt.Sprint("v", len(nodes))), node("MatMul", "", fmt.Sprint("x v", len(nodes)), ""))
+	}
+	m, err := open(t, model(tensors, nodes...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = m.Weights()
+	wantError(t, err, source.ErrLimit, "DequantizeLinear node", "zero points or groups")
+}
+
+// TestScalarOf reads single values: floats, and codes with and without an axis.
+func TestScalarOf(t *testing.T) {
+	t.Parallel()
+	half := rawTensor("s", typeFloat, binary.LittleEndian.AppendUint32(nil, 0x3f000000))
+	for name, x := range map[string]struct {
+		tensors []*pb.TensorProto
+		nodes   []*pb.NodeProto
+		want    float64
+		err     error
+	}{
+		"a float":              {[]*pb.TensorProto{{Name: proto.String("v"), DataType: proto.Int32(1), FloatData: []float32{2.5}}}, nil, 2.5, nil},
+		"a code":               {[]*pb.TensorProto{rawTensor("w", typeInt8, []byte{0xfd}), half}, []*pb.NodeProto{node("DequantizeLinear", "", "w s", "v")}, -1.5, nil},
+		"a vector of one code": {[]*pb.TensorProto{rawTensor("w", typeUint8, []byte{7}, 1), half, rawTensor("z", typeUint8, []byte{2})}, []*pb.NodeProto{node("DequantizeLinear", "", "w s z", "v", intAttr("axis", 0))}, 2.5, nil},
+		"several":              {[]*pb.TensorProto{floatTensor("v", 2)}, nil, 0, source.ErrUnsupported},
+		"a code by itself":     {[]*pb.TensorProto{rawTensor("v", typeUint8, []byte{7})}, nil, 0, source.ErrUnsupported},
+		"scales of two":        {[]*pb.TensorProto{rawTensor("w", typeUint8, []byte{7}, 1), floatTensor("s", 2)}, []*pb.NodeProto{node("DequantizeLinear", "", "w s", "v", intAttr("axis", 0))}, 0, source.ErrUnsupported},
+		"an axis of a scalar":  {[]*pb.TensorProto{rawTensor("w", typeUint8, []byte{7}), floatTensor("s", 2)}, []*pb.NodeProto{node("DequantizeLinear", "", "w s", "v")}, 0, source.ErrCorrupt},
+	} {
+		m, err := open(t, model(x.tensors, append(x.nodes, node("Sqrt", "", "v", "y"))...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := m.ScalarOf(m.Graph.Value("v").Origin)
+		if got != x.want || !errors.Is(err, x.err) {
+			t.Errorf("%s: %v, %v; expected %v", name, got, err, x.want)
+		}
 	}
 }
