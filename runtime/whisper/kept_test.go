@@ -126,6 +126,31 @@ func TestKeptCodes(t *testing.T) {
 	}
 }
 
+// Real exports in 4 bits compute, kept, the bits of what their codes stand for in f32.
+func TestKeptExports(t *testing.T) {
+	t.Parallel()
+	text, err := recipe.BuiltinText("whisper-encoder/npu1-source")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mel := readFloats(t, fixtures+"whisper-tiny-encoder.in.f32")
+	d := newCPU(t, cpu.Options{})
+	for _, form := range []string{"q4", "q4asym", "bnb4"} {
+		catalogue, models, err := families.Open(fixtures + "whisper-tiny-encoder-" + form + ".onnx")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer catalogue.Close()
+		kept := packText(t, catalogue, models[0], string(text))
+		twin := packText(t, catalogue, models[0], strings.ReplaceAll(string(text), "format: SOURCE", "format: F32"))
+		checkKept(t, kept, models[0].Parameters[5].Tensor.Codes.Scheme)
+		got, want := encode(t, d, kept, mel, Options{}), encode(t, d, twin, mel, Options{})
+		if !slices.Equal(bitsOf(got), bitsOf(want)) {
+			t.Errorf("%s: other bits than in f32, largest difference %.3g", form, maxError(t, got, want))
+		}
+	}
+}
+
 // packText packs a model by the text of a recipe.
 func packText(t *testing.T, c *source.Catalogue, m *model.Model, text string) string {
 	t.Helper()
