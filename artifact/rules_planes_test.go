@@ -1,7 +1,9 @@
 package artifact
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
 	"math"
 	"slices"
 	"testing"
@@ -221,15 +223,12 @@ func TestPlaneBytesRules(t *testing.T) {
 		{"the last exponent", put(bfp16, 9*23, 1), `operand "bfp16": padding of bfp16`},
 		{"the last mantissa", put(bfp16, 215, 1), `operand "bfp16": padding of bfp16`},
 
-		{"a scale of 0", put(i8, 200, f32(0)...), `operand "i8": scales: 0`},
-		{"a scale of -0", put(i8, 200, f32(negativeZero)...), `operand "i8": scales: -0`},
-		{"a scale below 0", put(i8, 200+16, f32(-1)...), `operand "i8": scales: -1`},
 		{"an infinite scale", put(i8, 204, f32(math.Inf(1))...), `operand "i8": scales: +Inf`},
 		{"a scale that is none", put(i8, 204, f32(math.NaN())...), `operand "i8": scales: NaN`},
 		{"an infinite scale of f16", put(i4, 26, 0, 0x7c), `operand "i4": scales: +Inf`},
 		{"a scale of f16 that is none", put(i4, 26, 1, 0xfc), `operand "i4": scales: NaN`},
-		{"a negative scale of bf16", put(u4, 19, 0xbf), `operand "u4": scales: -`},
-		{"a scale of 0 in a record", put(u4, 64+20, 0, 0), `operand "u4": scales: 0`},
+		{"an infinite scale in a record", put(u4, 64+20, 0x80, 0x7f), `operand "u4": scales: +Inf`},
+		{"a negative infinite scale of bf16", put(u4, 18, 0x80, 0xff), `operand "u4": scales: -Inf`},
 		{"a power that is none", put(mx, 33, 255), `operand "mx": scales: NaN`},
 		{"an infinite minimum", put(u8, 0, f32(math.Inf(-1))...), `operand "u8": minimums: -Inf`},
 		{"a minimum that is none", put(u8, 0, f32(math.NaN())...), `operand "u8": minimums: NaN`},
@@ -245,6 +244,9 @@ func TestSoundPlanes(t *testing.T) {
 		"nothing":               func(*damaged) {},
 		"-128":                  put(i8, 0, 0x80),
 		"the smallest scale":    put(i8, 200, 1, 0, 0, 0),
+		"a scale of 0":          put(i8, 200, f32(0)...),
+		"a scale of -0":         put(i8, 200, f32(negativeZero)...),
+		"a scale below 0":       put(i8, 200+16, f32(-1)...),
 		"a minimum of -0":       put(u8, 0, f32(negativeZero)...),
 		"bfp16 of -2^127":       put(bfp16, 0, 253, 0x80),
 		"bfp16 of 2^127":        put(bfp16, 0, 254, 0x7f, 0x81),
@@ -326,4 +328,26 @@ func TestManyFolded(t *testing.T) {
 		x.Operands[1+i].Placements = x.Operands[1+i].Placements[:2048]
 	}
 	want(false)
+}
+
+// TestLongGap looks through a gap between planes that is read in several pieces.
+func TestLongGap(t *testing.T) {
+	t.Parallel()
+	b := make([]byte, 3*pieceBytes)
+	v := planeWalk{file: &File{r: bytes.NewReader(b)}, operand: &Operand{Name: "o", Bytes: uint64(len(b))}}
+	const first, n = 40, 2*pieceBytes + 100
+	for _, at := range []int{first - 1, first, pieceBytes, pieceBytes + first - 1, pieceBytes + first, 2*pieceBytes + first, first + n - 1, first + n} {
+		b[at] = 1
+		v.buffer = nil // what was read before
+		err := v.zeros(first, n)
+		if inside := first <= at && at < first+n; inside {
+			wantFault(t, err, ErrCorrupt, "a byte that is not zero")
+			if e := new(Error); errors.As(err, &e) && e.Offset != int64(at) {
+				t.Errorf("the byte at %d is found at %d", at, e.Offset)
+			}
+		} else if err != nil {
+			t.Errorf("byte %d is outside: %v", at, err)
+		}
+		b[at] = 0
+	}
 }

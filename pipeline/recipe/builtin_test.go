@@ -36,7 +36,8 @@ func TestBuiltins(t *testing.T) {
 	}
 	want := []string{
 		"whisper-encoder/npu1-tiled", "whisper-encoder/f32", "whisper-encoder/npu1-int4", "whisper-encoder/npu1-int8",
-		"whisper-encoder/npu1-rowmajor", "whisper-encoder/npu1-rowmajor-bias", "whisper-encoder/npu2-bfp16", "whisper-encoder/npu2-tiled",
+		"whisper-encoder/npu1-rowmajor", "whisper-encoder/npu1-rowmajor-bias", "whisper-encoder/npu1-source", "whisper-encoder/npu2-bfp16",
+		"whisper-encoder/npu2-tiled",
 		"whisper-decoder/npu1-tiled", "whisper-decoder/f32", "whisper/npu1-tiled", "whisper/f32",
 	}
 	if diff := cmp.Diff(want, names); diff != "" {
@@ -65,7 +66,7 @@ func TestDefault(t *testing.T) {
 func TestBuiltinUnknown(t *testing.T) {
 	t.Parallel()
 	want := `no built-in recipe is named "npu1-rowmajor"; ` +
-		`there are whisper-encoder/npu1-rowmajor, whisper-encoder/npu1-rowmajor-bias, whisper-encoder/npu1-tiled, ` +
+		`there are whisper-encoder/npu1-rowmajor, whisper-encoder/npu1-rowmajor-bias, whisper-encoder/npu1-source, whisper-encoder/npu1-tiled, ` +
 		`whisper-encoder/npu1-int4, whisper-encoder/npu1-int8, whisper-decoder/npu1-tiled, whisper/npu1-tiled, whisper-encoder/npu2-bfp16, ` +
 		`whisper-encoder/npu2-tiled, whisper-encoder/f32, whisper-decoder/f32, whisper/f32`
 	if _, err := Builtin("npu1-rowmajor"); err == nil || err.Error() != want {

@@ -27,7 +27,7 @@ func (m *Model) Passes() ([]Pass, error) {
 		weights, err := m.Weights()
 		return []Pass{{Graph: m.Graph, Weights: weights}}, err
 	}
-	weights, err := m.weightsOf(nil, m.Graph, merged)
+	weights, err := m.findWeights(merged)
 	if err != nil {
 		return nil, err
 	}

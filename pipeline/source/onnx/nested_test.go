@@ -118,7 +118,7 @@ func TestWeightsInBodiesRefused(t *testing.T) {
 		"a Loop that reads them":   {w, node("Loop", "again", "n c", "y", graphAttr("body", branch(nil, add))), []string{"Loop node", `"again"`}},
 		"a Loop in a branch":       {nil, choose(branch(nil, node("Loop", "again", "n c", "z", graphAttr("body", branch(w, add)))), nil), []string{"Loop node", `"again"`}},
 		"an operator not known":    {nil, choose(branch(w, node("Table", "look", "w x", "z")), nil), []string{"Table node", `"look"`, `"w"`}},
-		"a branch of quantized":    {nil, choose(branch([]*pb.TensorProto{{Name: proto.String("q"), Dims: []int64{2}, DataType: proto.Int32(3), RawData: []byte{1, 2}}}, node("MatMulInteger", "fc", "x q", "z")), nil), []string{"MatMulInteger node", "INT8"}},
+		"a branch of quantized":    {nil, choose(branch([]*pb.TensorProto{{Name: proto.String("q"), Dims: []int64{2}, DataType: proto.Int32(3), RawData: []byte{1, 2}}}, node("MatMulInteger", "fc", "x q", "z")), nil), []string{"MatMulInteger node", "DynamicQuantizeLinear"}},
 		"two graphs of one Choice": {nil, node("Choice", "either", "c", "y", &pb.AttributeProto{Name: proto.String("of"), Graphs: []*pb.GraphProto{branch(w, add)}}), []string{"Choice node", `"of"`}},
 	} {
 		m, err := walkBytes(marshal(t, model(x.tensors, x.node)))
@@ -157,6 +157,24 @@ func TestNamesInBranches(t *testing.T) {
 	}
 	if m.Graph.Value("v") != nil {
 		t.Error("v is seen outside of its graph")
+	}
+}
+
+func TestPartText(t *testing.T) {
+	t.Parallel()
+	for want, p := range map[string]Part{"4:8 of 12": {4, 4, 12}, "2:4 of every 6": {2, 2, 6}} {
+		if got := p.Of(12); got != want {
+			t.Errorf("%+v: %q, want %q", p, got, want)
+		}
+	}
+}
+
+// A convolution's weight, whose axis N is not alone with K, is not cut.
+func TestPartOfAConvolution(t *testing.T) {
+	t.Parallel()
+	w := weightsOf(t, model([]*pb.TensorProto{floatTensor("w", 6, 2, 3)}, node("Conv", "", "x w", "y")))
+	if part, ok := w[0].Part(Part{0, 2, 6}); ok {
+		t.Errorf("%+v", part)
 	}
 }
 

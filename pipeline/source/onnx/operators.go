@@ -40,15 +40,16 @@ var readers = map[[2]string]operandReader{
 	{Microsoft, "SkipLayerNormalization"}: skipLayerNorm,
 	{Microsoft, "Attention"}:              attention,
 	{Microsoft, "MultiHeadAttention"}:     vectors(map[int]string{3: ""}), // biases of q, k and v
+
+	// The weights of these are codes (quantized.go).
+	{Microsoft, "MatMulNBits"}:           vectors(map[int]string{5: ".bias"}),
+	{Microsoft, "DynamicQuantizeMatMul"}: vectors(map[int]string{4: ".bias"}),
+	{Microsoft, "MatMulIntegerToFloat"}:  vectors(map[int]string{6: ".bias"}),
 }
 
 // meaning says what operand input of n, of the given shape, is, or what is wrong with it and what to do.
 func meaning(n *Node, input int, shape []uint64) (u use, problem, next string) {
-	domain := n.Domain
-	if domain == "ai.onnx" {
-		domain = ""
-	}
-	if read := readers[[2]string{domain, n.Op}]; read != nil {
+	if read := readers[[2]string{n.Domain, n.Op}]; read != nil {
 		return read(n, input, shape)
 	}
 	return u, "not understood there", "this operator's weights are not read yet: export the model without it"
