@@ -17,6 +17,9 @@ type Catalogue struct {
 	Files   []*File  // Files[0] is the main file, the others hold external data
 	// Sizes are numbers that the file states beside its tensors, under its own names ("dims.n_audio_head"); nil where it states none.
 	Sizes map[string]int64
+	// Others are the tensors that hold no floats, and so no weights, and the names of their types as the file has them ("I64"); nil where
+	// there are none.
+	Others map[string]string
 }
 
 // ReadAt fills dst with the bytes of t from byte offset of its data. It fails, naming file, tensor and offset, if the
