@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"npuw/pipeline/internal/checkpoints"
 	"npuw/pipeline/internal/whisperonnx"
 )
 
@@ -72,20 +73,10 @@ func padded(b []byte, alignment int) []byte {
 	return append(b, make([]byte, (alignment-len(b)%alignment)%alignment)...)
 }
 
-// openAI turns Hugging Face's names of modules into OpenAI's.
-var openAI = strings.NewReplacer(
-	"layers.", "blocks.", "self_attn.q_proj", "attn.query", "self_attn.k_proj", "attn.key", "self_attn.v_proj", "attn.value",
-	"self_attn.out_proj", "attn.out", "self_attn_layer_norm", "attn_ln", "final_layer_norm", "mlp_ln", "fc1", "mlp.0", "fc2", "mlp.2",
-	"encoder.layer_norm", "encoder.ln_post", "embed_positions.weight", "positional_embedding",
-)
-
-// OpenAIName gives OpenAI's name for one of Hugging Face's.
-func OpenAIName(name string) string { return openAI.Replace(strings.TrimPrefix(name, "model.")) }
-
-// Ggml gives a file of whisper.cpp: sizes of the encoder c, mel filters, a vocabulary of three tokens, tensors under OpenAI's names. As
+// Ggml gives a file of whisper.cpp: sizes of the encoder c and the decoder d, mel filters, a vocabulary of three tokens, tensors under OpenAI's names. As
 // its converters do, it makes the biases of the convolutions [n, 1]. ftype is the type of the most tensors, with the version of
 // quantization times 1000.
-func Ggml(c whisperonnx.Config, tensors []Tensor, ftype int) []byte {
+func Ggml(c whisperonnx.Config, d checkpoints.Decoder, tensors []Tensor, ftype int) []byte {
 	le := binary.LittleEndian
 	numbersOf := func(b []byte, list ...int) []byte {
 		for _, n := range list {
@@ -93,7 +84,7 @@ func Ggml(c whisperonnx.Config, tensors []Tensor, ftype int) []byte {
 		}
 		return b
 	}
-	out := numbersOf(nil, 0x67676d6c, 51865, c.Positions, c.DModel, c.Heads, c.Layers, 448, c.DModel, c.Heads, c.Layers, c.Mels, ftype)
+	out := numbersOf(nil, 0x67676d6c, d.Vocab, c.Positions, c.DModel, c.Heads, c.Layers, d.Positions, c.DModel, c.Heads, d.Layers, c.Mels, ftype)
 	out = append(numbersOf(out, c.Mels, 5), make([]byte, 4*5*c.Mels)...)
 	out = numbersOf(out, 3)
 	for _, token := range []string{"!", "", "the"} {
@@ -101,7 +92,7 @@ func Ggml(c whisperonnx.Config, tensors []Tensor, ftype int) []byte {
 	}
 	for i := range tensors {
 		t := &tensors[i]
-		name, shape := OpenAIName(t.Name), t.Shape
+		name, shape := checkpoints.OpenAI(t.Name), t.Shape
 		if strings.Contains(name, "conv") && strings.HasSuffix(name, ".bias") {
 			shape = append(append([]int{}, shape...), 1)
 		}

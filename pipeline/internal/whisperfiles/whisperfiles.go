@@ -1,5 +1,5 @@
 // Package whisperfiles makes Whisper encoders for tests in the files that hold no ONNX: GGUF, whisper.cpp's, OpenVINO's. Values are those of
-// whisperonnx, or codes by a seed; what a reader must give is computed apart from the readers, by a formula of the index.
+// a state dict, or codes by a seed; what a reader must give is computed apart from the readers, by a formula of the index.
 package whisperfiles
 
 import (
@@ -8,7 +8,8 @@ import (
 	"math"
 	"strings"
 
-	"npuw/pipeline/internal/whisperonnx"
+	"npuw/artifact/element"
+	"npuw/pipeline/internal/checkpoints"
 )
 
 // Tensor is a tensor to be written.
@@ -20,15 +21,24 @@ type Tensor struct {
 	Seed  uint64              // of codes, scales and minimums
 }
 
-// Encoder gives the parameters of an encoder under Hugging Face's names in a type that typeOf chooses, for a name and a shape.
-func Encoder(c whisperonnx.Config, typeOf func(name string, shape []int) string) []Tensor {
-	var list []Tensor
-	for i, p := range c.Parameters() {
-		list = append(list, Tensor{
-			Name: "model." + p.Name, Shape: p.Shape, Type: typeOf(p.Name, p.Shape), At: p.At, Seed: mix(c.Seed ^ uint64(i)<<32),
-		})
+// Of gives the tensors of a state dict in types that typeOf chooses, for a name and a shape. Those of ggml's types with blocks have
+// other values.
+func Of(list []checkpoints.Tensor, typeOf func(name string, shape []int) string) []Tensor {
+	var out []Tensor
+	for i, t := range list {
+		out = append(out, Tensor{Name: t.Name, Shape: t.Shape, Type: typeOf(t.Name, t.Shape), At: valueOf(t), Seed: mix(uint64(i) << 32)})
 	}
-	return list
+	return out
+}
+
+// valueOf gives the values of t, which is in F32 or F16.
+func valueOf(t checkpoints.Tensor) func(i int) float64 {
+	if t.Type == element.F16 {
+		return func(i int) float64 { return Half(binary.LittleEndian.Uint16(t.Bytes[2*i:])) }
+	}
+	return func(i int) float64 {
+		return float64(math.Float32frombits(binary.LittleEndian.Uint32(t.Bytes[4*i:])))
+	}
 }
 
 // All is the choice of one type for all tensors.

@@ -4,6 +4,8 @@ import (
 	"npuw/pipeline/model"
 	"npuw/pipeline/model/whisper"
 	"npuw/pipeline/source"
+	"npuw/pipeline/source/ggml"
+	"npuw/pipeline/source/gguf"
 	"npuw/pipeline/source/onnx"
 	"npuw/pipeline/source/safetensors"
 )
@@ -22,6 +24,8 @@ type recogniser func() ([]*model.Model, error)
 var kinds = []kind{
 	{"safetensors (.safetensors)", safetensors.Recognise, ofState(safetensors.Open)},
 	{"the index of several safetensors files (.safetensors.index.json)", safetensors.RecogniseIndex, ofState(safetensors.OpenIndex)},
+	{"GGUF (.gguf)", gguf.Recognise, ofState(gguf.Open)},
+	{"whisper.cpp's (ggml-*.bin)", ggml.Recognise, ofState(ggml.Open)},
 	{"ONNX (.onnx)", onnx.Recognise, openONNX},
 }
 

@@ -11,14 +11,18 @@ import (
 	"testing"
 
 	"npuw/artifact/element"
+	"npuw/pipeline/internal/checkpoints"
 	"npuw/pipeline/internal/whisperfiles"
 	"npuw/pipeline/internal/whisperonnx"
 	"npuw/pipeline/source"
 	"npuw/pipeline/source/ggml"
 )
 
-// small is an encoder whose matrices have rows of whole blocks.
-var small = whisperonnx.Config{DModel: 32, Layers: 1, Heads: 4, FFN: 64, Mels: 5, Positions: 3}
+// small is an encoder, and beside a decoder, whose matrices have rows of whole blocks.
+var (
+	small  = whisperonnx.Config{DModel: 32, Layers: 1, Heads: 4, FFN: 64, Mels: 5, Positions: 3}
+	beside = checkpoints.Decoder{Layers: 1, FFN: 64, Positions: 448, Vocab: 51}
+)
 
 func write(t testing.TB, b []byte) string {
 	t.Helper()
@@ -37,13 +41,13 @@ func TestOpen(t *testing.T) {
 		if typ == "f16" {
 			config.Type = element.F16
 		}
-		list := whisperfiles.Encoder(config, whisperfiles.Matrices(typ, "f32"))
-		c, err := ggml.Open(write(t, whisperfiles.Ggml(small, list, 2007)))
+		list := whisperfiles.Of(checkpoints.Whisper(config, beside), whisperfiles.Matrices(typ, "f32"))
+		c, err := ggml.Open(write(t, whisperfiles.Ggml(small, beside, list, 2007)))
 		if err != nil {
 			t.Fatalf("%s: %v", typ, err)
 		}
 		defer c.Close()
-		if c.Kind != "ggml" || c.Sizes["dims.n_vocab"] != 51865 || c.Sizes["dims.n_audio_head"] != 4 || c.Sizes["dims.n_text_ctx"] != 448 || c.Sizes["dims.n_mels"] != 5 || len(c.Sizes) != 10 {
+		if c.Kind != "ggml" || c.Sizes["dims.n_vocab"] != 51 || c.Sizes["dims.n_audio_head"] != 4 || c.Sizes["dims.n_text_ctx"] != 448 || c.Sizes["dims.n_mels"] != 5 || len(c.Sizes) != 10 {
 			t.Errorf("%s %v", c.Kind, c.Sizes)
 		}
 		if len(c.Tensors) != len(list) || c.Tensor("encoder.blocks.0.attn.query.weight") == nil {
@@ -57,7 +61,7 @@ func TestOpen(t *testing.T) {
 
 func check(t *testing.T, c *source.Catalogue, want *whisperfiles.Tensor) {
 	t.Helper()
-	got := c.Tensor(whisperfiles.OpenAIName(want.Name))
+	got := c.Tensor(checkpoints.OpenAI(want.Name))
 	if got == nil || fmt.Sprint(got.Shape) != fmt.Sprint(want.Shape) {
 		t.Fatalf("%s: %+v, expected the shape %v", want.Name, got, want.Shape)
 	}
@@ -171,8 +175,8 @@ func TestRecognise(t *testing.T) {
 // Whatever a file is, the answer is an error about it, or tensors that can be read.
 func FuzzOpen(f *testing.F) {
 	for _, typ := range []string{"f32", "q5_0", "q8_0"} {
-		list := whisperfiles.Encoder(small, whisperfiles.Matrices(typ, "f32"))
-		f.Add(whisperfiles.Ggml(small, []whisperfiles.Tensor{list[1], list[5]}, 2007), uint16(3), uint16(70))
+		list := whisperfiles.Of(checkpoints.Whisper(small, beside), whisperfiles.Matrices(typ, "f32"))
+		f.Add(whisperfiles.Ggml(small, beside, []whisperfiles.Tensor{list[1], list[5]}, 2007), uint16(3), uint16(70))
 	}
 	f.Add(slices.Concat(head(2015), tensor("k", 12, 144, 256), tensor("one.bias", 0, 4, 1, 1)), uint16(0), uint16(1))
 	dir := f.TempDir()

@@ -1,0 +1,116 @@
+package pipeline
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"npuw/artifact/element"
+	"npuw/pipeline/internal/checkpoints"
+	"npuw/pipeline/internal/whisperfiles"
+	"npuw/pipeline/internal/whisperonnx"
+	"npuw/pipeline/model"
+	"npuw/pipeline/model/families"
+	"npuw/pipeline/source"
+	"npuw/schema/pyreader"
+)
+
+// whisperHeads are the keys of a GGUF file that tell the heads of whisperonnx.Tiny.
+var whisperHeads = map[string]int64{"dims.n_audio_head": 4, "dims.n_text_head": 4}
+
+// file writes a file into a folder of its own and gives its path.
+func file(t *testing.T, name string, b []byte) string {
+	t.Helper()
+	path := filepath.Join(pyreader.TempDir(t), name)
+	if err := os.WriteFile(path, b, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// An encoder gives the same artifact, byte for byte, from ONNX and from the files of other runtimes, in float32 and in float16.
+func TestRuntimesPackTheSame(t *testing.T) {
+	t.Parallel()
+	for _, typ := range []element.Format{element.F32, element.F16} {
+		config := whisperonnx.Tiny
+		config.Type, config.Opset = typ, 17 // epsilon is an attribute, and not in float16
+		onnx := filepath.Join(pyreader.TempDir(t), "model.onnx")
+		if err := whisperonnx.Write(onnx, config); err != nil {
+			t.Fatal(err)
+		}
+		list := whisperfiles.Of(checkpoints.Whisper(config, checkpoints.Tiny), whisperfiles.All(typ.String()))
+		files := map[string]string{
+			"GGUF":        file(t, "model.gguf", whisperfiles.GGUF(list, 32, whisperHeads)),
+			"whisper.cpp": file(t, "ggml-model.bin", whisperfiles.Ggml(config, checkpoints.Tiny, list, 1)),
+		}
+		for _, recipe := range []string{"whisper-encoder/npu1-tiled", "whisper-encoder/f32"} {
+			want := packedFrom(t, onnx, recipe)
+			for name, path := range files {
+				if !bytes.Equal(packedFrom(t, path, recipe), want) {
+					t.Errorf("%v, %s: %s gives another artifact than ONNX", typ, recipe, name)
+				}
+			}
+		}
+	}
+}
+
+// Encoder and decoder in blocks: every parameter has the values that its codes stand for.
+func TestRuntimesInBlocks(t *testing.T) {
+	t.Parallel()
+	for _, typ := range []string{"q4_0", "q4_1", "q5_0", "q5_1", "q8_0"} {
+		list := whisperfiles.Of(checkpoints.Whisper(whisperonnx.Tiny, checkpoints.Tiny), whisperfiles.Matrices(typ, "f32"))
+		for _, path := range []string{
+			file(t, "model.gguf", whisperfiles.GGUF(list, 32, whisperHeads)),
+			file(t, "ggml-model.bin", whisperfiles.Ggml(whisperonnx.Tiny, checkpoints.Tiny, list, 2002)),
+		} {
+			c, models, err := families.Open(path)
+			if err != nil {
+				t.Fatalf("%s: %v", typ, err)
+			}
+			defer c.Close()
+			if len(models) != 3 || len(models[2].Parameters) != len(list) {
+				t.Fatalf("%s: %d models", path, len(models))
+			}
+			for i := range list {
+				checkValues(t, c, models[2], strings.TrimPrefix(list[i].Name, "model."), list[i].Shape, list[i].Value)
+			}
+			packedFrom(t, path, "whisper-encoder/npu1-tiled") // and verifies it
+		}
+	}
+}
+
+// checkValues compares the values of a parameter, in PyTorch's order, with those expected.
+func checkValues(t *testing.T, c *source.Catalogue, m *model.Model, name string, shape []int, want func(i int) float64) {
+	t.Helper()
+	for i := range m.Parameters {
+		p := &m.Parameters[i]
+		if p.Name != name {
+			continue
+		}
+		if fmt.Sprint(p.Shape) != fmt.Sprint(shape) {
+			t.Fatalf("%s: shape %v, expected %v", name, p.Shape, shape)
+		}
+		raw := make([]byte, p.Tensor.Data.Size)
+		values := make([]float64, len(raw)/p.Tensor.Type.Size())
+		if err := c.ReadAt(raw, &p.Tensor, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := element.ToFloat64(values, raw, p.Tensor.Type); err != nil {
+			t.Fatal(err)
+		}
+		for i := range values {
+			at := i
+			if len(p.Perm) == 2 && p.Perm[0] == 1 { // [K,N] in the file
+				at = i%shape[1]*shape[0] + i/shape[1]
+			}
+			if values[at] != want(i) {
+				t.Fatalf("%s: value %d is %g, expected %g", name, i, values[at], want(i))
+			}
+		}
+		return
+	}
+	t.Errorf("no parameter is called %s", name)
+}
