@@ -46,6 +46,10 @@ func TestRuntimesPackTheSame(t *testing.T) {
 			"GGUF":        file(t, "model.gguf", whisperfiles.GGUF(list, 32, whisperHeads)),
 			"whisper.cpp": file(t, "ggml-model.bin", whisperfiles.Ggml(config, checkpoints.Tiny, list, 1)),
 		}
+		encoder := checkpoints.Renamed(checkpoints.Encoder(config), func(name string) string { return strings.TrimPrefix(name, "encoder.") })
+		for name, form := range map[string]whisperfiles.Form{"OpenVINO from PyTorch": {}, "OpenVINO from ONNX": {ONNX: true}} {
+			files[name], _ = openVINO(t, encoder, form)
+		}
 		for _, recipe := range []string{"whisper-encoder/npu1-tiled", "whisper-encoder/f32"} {
 			want := packedFrom(t, onnx, recipe)
 			for name, path := range files {
@@ -79,6 +83,48 @@ func TestRuntimesInBlocks(t *testing.T) {
 			}
 			packedFrom(t, path, "whisper-encoder/npu1-tiled") // and verifies it
 		}
+	}
+}
+
+// openVINO writes a model with its config and gives the path of its XML, and the values of its tensors.
+func openVINO(t *testing.T, list []checkpoints.Tensor, form whisperfiles.Form) (string, map[string]func(i int) float64) {
+	t.Helper()
+	xml, bin, values := whisperfiles.OpenVINO(list, form)
+	path := write(t, `{"encoder_attention_heads": 4, "decoder_attention_heads": 4}`, "openvino_model.xml", xml)
+	if err := os.WriteFile(strings.TrimSuffix(path, ".xml")+".bin", bin, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return path, values
+}
+
+// Encoder and decoder as NNCF compresses them, and a decoder whose matrices are turned: every parameter has the values of the graph.
+func TestRuntimesCompressed(t *testing.T) {
+	t.Parallel()
+	config := whisperonnx.Tiny
+	config.Type = element.F16
+	list := checkpoints.Whisper(config, checkpoints.Tiny)
+	for _, form := range []whisperfiles.Form{
+		{},
+		{ONNX: true},
+		{Compression: whisperfiles.Compression{Type: "u8"}},
+		{Compression: whisperfiles.Compression{Type: "i8"}},
+		{Compression: whisperfiles.Compression{Type: "u4", Group: 32}},
+		{Compression: whisperfiles.Compression{Type: "i4", Group: 16}},
+	} {
+		path, values := openVINO(t, list, form)
+		c, models, err := families.Open(path)
+		if err != nil {
+			t.Errorf("%+v: %v", form, err)
+			continue
+		}
+		defer c.Close()
+		if len(models) != 3 || len(models[2].Parameters) != len(list) {
+			t.Fatalf("%+v: %d models", form, len(models))
+		}
+		for _, x := range list {
+			checkValues(t, c, models[2], strings.TrimPrefix(x.Name, "model."), x.Shape, values[x.Name])
+		}
+		packedFrom(t, path, "whisper-encoder/npu1-tiled") // and verifies it
 	}
 }
 
