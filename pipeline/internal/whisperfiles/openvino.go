@@ -76,7 +76,7 @@ func (ir *IR) Reshape(name string, from int, shape ...int) int {
 
 // Compression is how NNCF holds a matrix.
 type Compression struct {
-	Type  string // "u8" and "u4" have zero points, "i8" and "i4" have none
+	Type  string // "u8" and "u4" have zero points, "i8", "i4" and "nf4" have none
 	Group int    // values of a row that share a scale; 0: all
 	Float string // that the arithmetic is in: "f16", also where it is empty; or "f32"
 }
@@ -111,19 +111,29 @@ func (m *Matrix) random(i int, salt uint64) int {
 
 func (m *Matrix) scale(group int) uint16 { return halfBits(mix(m.Seed ^ uint64(group)<<24)) }
 
+// normal are the values of nf4, quantiles of a normal distribution (Dettmers et al. 2023, "QLoRA", appendix E).
+var normal = [16]float64{
+	-1, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0,
+	0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1,
+}
+
 // Value is value i, row-major: codes and zero points are exact, the difference is too, the product is rounded.
 func (m *Matrix) Value(i int) float64 {
 	group := i / m.Columns * (m.Columns / m.group())
 	group += i % m.Columns / m.group()
 	code := m.random(i, 0)
-	if m.Type[0] == 'i' {
+	x := float64(code)
+	switch m.Type[0] {
+	case 'u':
+		x -= float64(m.random(group, 1<<40))
+	case 'i':
 		if code >= 1<<(m.bits()-1) {
-			code -= 1 << m.bits()
+			x -= float64(int(1) << m.bits())
 		}
-	} else {
-		code -= m.random(group, 1<<40)
+	case 'n':
+		x = RoundHalf(float64(float32(normal[code])))
 	}
-	product := float64(code) * Half(m.scale(group))
+	product := x * Half(m.scale(group))
 	if m.Float == "f32" {
 		return product
 	}

@@ -1,6 +1,7 @@
 package openvino_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -56,8 +57,18 @@ func read(t *testing.T, m *openvino.Model, name string) (*source.Tensor, []float
 func TestCompressedWeights(t *testing.T) {
 	t.Parallel()
 	for _, c := range []whisperfiles.Compression{
-		{Type: "u8"}, {Type: "i8"}, {Type: "u4"}, {Type: "i4"}, {Type: "u8", Float: "f32"}, {Type: "i4", Float: "f32", Group: 3},
-		{Type: "u4", Group: 3}, {Type: "i4", Group: 3}, {Type: "u8", Group: 9}, {Type: "u4", Group: 1}, {Type: "i8", Group: 27},
+		{Type: "u8"},
+		{Type: "i8"},
+		{Type: "u4"},
+		{Type: "i4"},
+		{Type: "u8", Float: "f32"},
+		{Type: "i4", Float: "f32", Group: 3},
+		{Type: "u4", Group: 3},
+		{Type: "i4", Group: 3},
+		{Type: "u8", Group: 9},
+		{Type: "u4", Group: 1},
+		{Type: "i8", Group: 27},
+		{Type: "nf4", Group: 3},
 	} {
 		for _, rows := range []int{1, 5, 331} {
 			ir := &whisperfiles.IR{Bin: make([]byte, 3)}
@@ -111,6 +122,23 @@ func TestNames(t *testing.T) {
 			w := ir.Layer("Transpose", "Transpose_1", "", ir.Const("self.fc1.weight", "f16", []int{2, 3}, half(6)), order)
 			ir.Layer("MatMul", "__module.fc1/aten::linear/MatMul", `transpose_b="false"`, x, w)
 		}, "self.fc1.weight f16 [2 3]", false},
+		{"a matrix turned twice", func(ir *whisperfiles.IR, x int) {
+			order := ir.Const("", "i32", []int{2}, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+			w := ir.Layer("Transpose", "", "", ir.Layer("Transpose", "", "", ir.Const("self.fc1.weight", "f16", []int{2, 3}, half(6)), order), order)
+			ir.Layer("MatMul", "__module.fc1/aten::linear/MatMul", `transpose_b="false"`, x, w)
+		}, "self.fc1.weight f16 [2 3]", true},
+		{"a shape in part", func(ir *whisperfiles.IR, x int) {
+			w := reshape(ir, "true", ir.Const("self.fc1.weight", "f16", []int{2, 4, 3}, half(24)), 0, -1)
+			ir.Layer("MatMul", "__module.fc1/aten::linear/MatMul", `transpose_b="true"`, x, w)
+		}, "self.fc1.weight f16 [2 12]", false},
+		{"a shape that does not fit", func(ir *whisperfiles.IR, x int) {
+			w := reshape(ir, "false", ir.Const("self.fc1.weight", "f16", []int{2, 4, 3}, half(24)), 5, -1)
+			ir.Layer("MatMul", "__module.fc1/aten::linear/MatMul", `transpose_b="true"`, x, w)
+		}, `"self.fc1.weight" (operand 0 of Reshape layer "reshaped") f16 [2 4 3]`, false},
+		{"a shape of two rests", func(ir *whisperfiles.IR, x int) {
+			w := reshape(ir, "false", ir.Const("self.fc1.weight", "f16", []int{2, 4, 3}, half(24)), -1, -1)
+			ir.Layer("MatMul", "__module.fc1/aten::linear/MatMul", `transpose_b="true"`, x, w)
+		}, `"self.fc1.weight" (operand 0 of Reshape layer "reshaped") f16 [2 4 3]`, false},
 		{"positions", func(ir *whisperfiles.IR, x int) {
 			ir.Layer("Add", "__module/aten::add/Add", "", x, ir.Const("", "f32", []int{1, 2, 3}, make([]byte, 24)))
 		}, "embed_positions.weight f32 [2 3]", false},
@@ -147,6 +175,15 @@ func TestNames(t *testing.T) {
 			t.Errorf("%s: %s, transposed %v; expected %s, %v", x.name, got, m.Transposed[first.Name], x.want, x.transposed)
 		}
 	}
+}
+
+// reshape adds a Reshape to a shape of two axes.
+func reshape(ir *whisperfiles.IR, zeros string, from int, shape ...int64) int {
+	var b []byte
+	for _, n := range shape {
+		b = binary.LittleEndian.AppendUint64(b, uint64(n))
+	}
+	return ir.Layer("Reshape", "reshaped", `special_zero="`+zeros+`"`, from, ir.Const("", "i64", []int{len(shape)}, b))
 }
 
 // One constant of two operators is two tensors of the same bytes; what has no floats is no tensor.
