@@ -2,6 +2,8 @@ package pipeline
 
 import (
 	"bytes"
+	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -47,7 +49,7 @@ func TestRuntimesPackTheSame(t *testing.T) {
 			"whisper.cpp": file(t, "ggml-model.bin", whisperfiles.Ggml(config, checkpoints.Tiny, list, 1)),
 		}
 		encoder := checkpoints.Renamed(checkpoints.Encoder(config), func(name string) string { return strings.TrimPrefix(name, "encoder.") })
-		for name, form := range map[string]whisperfiles.Form{"OpenVINO from PyTorch": {}, "OpenVINO from ONNX": {ONNX: true}} {
+		for name, form := range map[string]whisperfiles.Form{"OpenVINO from PyTorch": {}, "OpenVINO from ONNX": {ONNX: true}, "OpenVINO from ONNX, turned": {ONNX: true, Turned: true}} {
 			files[name], _ = openVINO(t, encoder, form)
 		}
 		for _, recipe := range []string{"whisper-encoder/npu1-tiled", "whisper-encoder/f32"} {
@@ -106,6 +108,7 @@ func TestRuntimesCompressed(t *testing.T) {
 	for _, form := range []whisperfiles.Form{
 		{},
 		{ONNX: true},
+		{ONNX: true, Turned: true},
 		{Compression: whisperfiles.Compression{Type: "u8"}},
 		{Compression: whisperfiles.Compression{Type: "i8"}},
 		{Compression: whisperfiles.Compression{Type: "u4", Group: 32}},
@@ -159,4 +162,47 @@ func checkValues(t *testing.T, c *source.Catalogue, m *model.Model, name string,
 		return
 	}
 	t.Errorf("no parameter is called %s", name)
+}
+
+var update = flag.Bool("update", false, "write testdata/runtimes")
+
+// The small models in testdata/runtimes, all of the same encoder, are those that are written here.
+func TestRuntimesTestdata(t *testing.T) {
+	t.Parallel()
+	config := whisperonnx.Config{DModel: 32, Layers: 1, Heads: 2, FFN: 64, Mels: 4, Positions: 6, Type: element.F16, Opset: 17}
+	decoder := checkpoints.Decoder{Layers: 1, FFN: 64, Positions: 7, Vocab: 33}
+	list := checkpoints.Whisper(config, decoder)
+	encoder := checkpoints.Renamed(checkpoints.Encoder(config), func(name string) string { return strings.TrimPrefix(name, "encoder.") })
+	onnx := filepath.Join(pyreader.TempDir(t), "encoder.onnx")
+	if err := whisperonnx.Write(onnx, config); err != nil {
+		t.Fatal(err)
+	}
+	graph, err := os.ReadFile(onnx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	xml, bin, _ := whisperfiles.OpenVINO(encoder, whisperfiles.Form{})
+	xml4, bin4, _ := whisperfiles.OpenVINO(encoder, whisperfiles.Form{Compression: whisperfiles.Compression{Type: "u4", Group: 16}})
+	for name, b := range map[string][]byte{
+		"encoder.onnx":              graph,
+		"whisper-f16.gguf":          whisperfiles.GGUF(whisperfiles.Of(list, whisperfiles.All("f16")), 32, nil),
+		"whisper-q8_0.gguf":         whisperfiles.GGUF(whisperfiles.Of(list, whisperfiles.Matrices("q8_0", "f16")), 32, nil),
+		"ggml-whisper-f16.bin":      whisperfiles.Ggml(config, decoder, whisperfiles.Of(list, whisperfiles.All("f16")), 1),
+		"ggml-whisper-q5_0.bin":     whisperfiles.Ggml(config, decoder, whisperfiles.Of(list, whisperfiles.Matrices("q5_0", "f16")), 2008),
+		"openvino_encoder_f16.xml":  xml,
+		"openvino_encoder_f16.bin":  bin,
+		"openvino_encoder_int4.xml": xml4,
+		"openvino_encoder_int4.bin": bin4,
+		"config.json":               []byte(`{"encoder_attention_heads": 2, "decoder_attention_heads": 2}` + "\n"),
+	} {
+		path := filepath.Join("..", "testdata", "runtimes", name)
+		if *update {
+			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o777), os.WriteFile(path, b, 0o666)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, b) {
+			t.Errorf("%s is not what is written here (%v): go test ./pipeline -run Testdata -update", path, err)
+		}
+	}
 }

@@ -190,6 +190,7 @@ func (m *Matrix) Add(ir *IR, name string) int {
 // Form is a form of the models that are written.
 type Form struct {
 	ONNX        bool // names of the ONNX frontend, and weights of MatMul [K,N]; else those of PyTorch's
+	Turned      bool // the weights of MatMul, by a fusion that takes their names away: [N,K]
 	Compression      // of the weights of linear layers, if it has a type
 }
 
@@ -220,10 +221,12 @@ type writer struct {
 func (w *writer) operator(module, function, kind string) string {
 	if w.form.ONNX {
 		last := kind
-		switch kind {
-		case "Convolution":
+		switch {
+		case kind == "Convolution":
+			last = "Conv/WithoutBiases"
+		case kind == "Add" && function == "_convolution":
 			last = "Conv"
-		case "Multiply":
+		case kind == "Multiply":
 			last = "Mul_1"
 		}
 		return strings.TrimSuffix("/"+strings.ReplaceAll(module, ".", "/"), "/") + "/" + last
@@ -272,6 +275,8 @@ func (w *writer) linear(module string, t checkpoints.Tensor) {
 		m := &Matrix{w.form.Compression, t.Shape[0], t.Shape[1], w.seed}
 		w.values[t.Name] = m.Value
 		weights = m.Add(&w.IR, "self."+t.Name)
+	case w.form.Turned:
+		weights = w.Const("", t.Type.String(), t.Shape, t.Bytes)
 	case w.form.ONNX:
 		attributes = `transpose_a="false" transpose_b="false"`
 		size := len(t.Bytes) / t.Shape[0] / t.Shape[1]

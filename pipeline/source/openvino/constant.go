@@ -171,15 +171,15 @@ func (g *graph) apply(l *layer, in []*constant) (*constant, error) {
 	}
 }
 
-// combine subtracts b from a or multiplies a by b, whose values are repeated to a's shape; nil if that cannot be.
+// combine subtracts b from a or multiplies a by b, whose values are repeated to a's shape; nil if that cannot be. a is of codes, from
+// which zero points are subtracted once, before they are multiplied by scales once: any other factor is one that was folded in.
 func combine(operator byte, a, b *constant) *constant {
 	if a.typ != b.typ || !float(a.typ) || a.transposed || b.transposed || len(b.shape) > len(a.shape) {
 		return nil
 	}
-	for _, s := range b.steps {
-		if s.operand != nil {
-			return nil
-		}
+	computed := func(s step) bool { return s.operator == operator || s.operator == '*' }
+	if a.format < element.I8 || slices.ContainsFunc(a.steps, computed) || slices.ContainsFunc(b.steps, func(s step) bool { return s.operand != nil }) {
+		return nil
 	}
 	strides := make([]uint64, len(a.shape))
 	stride := uint64(1)

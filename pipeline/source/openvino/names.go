@@ -2,6 +2,7 @@ package openvino
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"npuw/artifact/element"
@@ -169,9 +170,12 @@ func (g *graph) name(o operand) (string, error) {
 	kept := ofState(own)
 	switch {
 	case !g.takesWeights(o, path) || path == "" && !kept:
+		if o.kind == "Multiply" && kept && g.known[o.other()] != nil {
+			g.m.Others[own] = o.c.root.data["element_type"] + " times a factor that is folded in"
+		}
 		return fmt.Sprintf("%.200q (operand %d of %s)", own, o.input, o.layer), nil
 	case !kept:
-		return path, g.untouched(o)
+		return path, nil
 	case path == "" || strings.TrimPrefix(own, "self.") == path || strings.HasSuffix(path, positions[0]):
 		return own, nil
 	case o.uses == 1:
@@ -220,21 +224,26 @@ func (o operand) parameter() string {
 	return module + ".weight"
 }
 
+// operators are what else than its kind the last part of an operator's name is, in the path of an ONNX node. The sum with the bias of a
+// Conv or Gemm has that node's name, and the product another suffix.
+var operators = map[string][]string{"Convolution": {"Conv"}, "Multiply": {"Mul"}, "MatMul": {"Gemm"}, "Add": {"Conv", "Gemm"}}
+
+const withoutBias = "/WithoutBiases"
+
 // module is the path of the module in which an operator is called as it is: that of PyTorch's frontend with the function between, or
-// that of an ONNX node. An operator that a transformation has put in another's place has that one's name, and tells nothing.
+// that of an ONNX node. OpenVINO's fusions give an operator that they make the name of the last one they replace: a MatMul or an Add
+// into whose constant the factor of a Multiply was folded is called as that, and tells nothing.
 func module(l *layer) (string, bool) {
-	path, last, _ := cutLast(l.name)
+	path, last, _ := cutLast(strings.TrimSuffix(l.name, withoutBias))
 	if i := strings.LastIndexByte(last, '_'); i > 0 && strings.Trim(last[i+1:], "0123456789") == "" {
 		last = last[:i]
 	}
-	if last != l.kind && !(l.kind == "Convolution" && last == "Conv") && !(l.kind == "Multiply" && last == "Mul") {
-		return "", false
-	}
 	if rest, traced := strings.CutPrefix(path, "__module"); traced {
 		path, function, ok := cutLast(rest)
-		return strings.TrimPrefix(path, "."), ok && strings.HasPrefix(function, "aten::")
+		return strings.TrimPrefix(path, "."), ok && last == l.kind && strings.Contains(function, "::")
 	}
-	return strings.ReplaceAll(strings.TrimPrefix(path, "/"), "/", "."), strings.HasPrefix(l.name, "/")
+	called := last == l.kind || slices.Contains(operators[l.kind], last)
+	return strings.ReplaceAll(strings.TrimPrefix(path, "/"), "/", "."), called && strings.HasPrefix(l.name, "/")
 }
 
 // cutLast cuts a name at its last slash.
@@ -244,32 +253,4 @@ func cutLast(name string) (before, after string, ok bool) {
 		return "", name, false
 	}
 	return name[:i], name[i+1:], true
-}
-
-// untouched fails where a constant without a name of its own may have been multiplied by what scales queries or keys: OpenVINO folds
-// such a factor into weights and biases, and nothing in the file tells.
-func (g *graph) untouched(o operand) error {
-	if strings.HasPrefix(o.c.root.name, "onnx::") {
-		return nil
-	}
-	module, _ := module(o.layer)
-	for _, p := range []string{".q_proj", ".k_proj", ".query", ".key"} {
-		if o.kind == "MatMul" && strings.HasSuffix(module, p) {
-			return g.fail(o.layer, source.ErrUnsupported, fmt.Sprintf("takes the constant %.200q, whose own name is lost: a factor may be folded into it", o.c.root.name), exportPlain)
-		}
-	}
-	if x := o.other(); o.kind == "Add" && x != nil && x.kind == "Multiply" && g.scales(x) {
-		return g.fail(o.layer, source.ErrUnsupported, fmt.Sprintf("adds the constant %.200q to what %s has scaled: the factor is folded into it", o.c.root.name, x), exportPlain)
-	}
-	return nil
-}
-
-// scales reports whether l multiplies by one constant value.
-func (g *graph) scales(l *layer) bool {
-	for _, in := range l.inputs {
-		if c := g.known[in]; c != nil && elements(c.shape) == 1 {
-			return true
-		}
-	}
-	return false
 }

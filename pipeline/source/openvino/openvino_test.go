@@ -157,6 +157,16 @@ func TestNames(t *testing.T) {
 		{"a factor for each channel", func(ir *whisperfiles.IR, x int) {
 			ir.Layer("Multiply", "x/smooth", "", x, ir.Const("", "f16", []int{3}, half(3)))
 		}, `"Constant_1000" (operand 1 of Multiply layer "x/smooth") f16 [3]`, false},
+		{"the bias of a Conv", func(ir *whisperfiles.IR, x int) {
+			y := ir.Layer("Convolution", "/conv1/Conv/WithoutBiases", "", x, x)
+			ir.Layer("Add", "/conv1/Conv", "", y, ir.Const("", "f16", []int{1, 3, 1}, half(3)))
+		}, "conv1.bias f16 [3]", false},
+		{"an Add that took the place of a Multiply", func(ir *whisperfiles.IR, x int) {
+			ir.Layer("Add", "__module.layers.0.self_attn/aten::mul/Multiply", "", x, ir.Const("", "f16", []int{3}, half(3)))
+		}, `"Constant_1000" (operand 1 of Add layer "__module.layers.0.self_attn/aten::mul/Multiply") f16 [3]`, false},
+		{"a MatMul that took a factor in", func(ir *whisperfiles.IR, x int) {
+			ir.Layer("MatMul", "Multiply_71", `transpose_b="true"`, x, ir.Const("", "f16", []int{1, 3}, half(3)))
+		}, `"Constant_1000" (operand 1 of MatMul layer "Multiply_71") f16 [1 3]`, false},
 		{"a product that is not followed", func(ir *whisperfiles.IR, x int) {
 			w := ir.Layer("Multiply", "__module.fc1/aten::mul/Multiply", "", ir.Const("self.fc1.weight", "f16", []int{3}, half(3)), ir.Const("", "f32", []int{3}, make([]byte, 12)))
 			ir.Layer("Result", "y", "", w)
@@ -184,6 +194,23 @@ func reshape(ir *whisperfiles.IR, zeros string, from int, shape ...int64) int {
 		b = binary.LittleEndian.AppendUint64(b, uint64(n))
 	}
 	return ir.Layer("Reshape", "reshaped", `special_zero="`+zeros+`"`, from, ir.Const("", "i64", []int{len(shape)}, b))
+}
+
+// A factor that a fusion put before a MatMul, since the weights are compressed, is told of.
+func TestFactor(t *testing.T) {
+	t.Parallel()
+	ir := &whisperfiles.IR{}
+	x := ir.Layer("Parameter", "x", "")
+	w := ir.Convert("self.q_proj.weight", "f32", ir.Const("self.q_proj.weight_compressed", "f16", []int{2, 3}, make([]byte, 12)))
+	ir.Layer("MatMul", "Multiply_71", `transpose_b="true"`, x, ir.Layer("Multiply", "Multiply_70", "", w, ir.Const("", "f32", nil, make([]byte, 4))))
+	m, err := openvino.Open(write(t, ir.XML(), ir.Bin))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if m.Tensor("self.q_proj.weight") != nil || !strings.HasPrefix(m.Others["self.q_proj.weight"], "f16 times a factor") {
+		t.Errorf("%+v, %v", m.Tensors, m.Others)
+	}
 }
 
 // One constant of two operators is two tensors of the same bytes; what has no floats is no tensor.
@@ -265,7 +292,7 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
-// What a factor may be folded into is refused, and a name that contradicts a path.
+// A name that contradicts a path is refused, and an attribute that is none.
 func TestRefusesWeights(t *testing.T) {
 	t.Parallel()
 	for _, x := range []struct {
@@ -274,13 +301,6 @@ func TestRefusesWeights(t *testing.T) {
 		want  error
 		parts string
 	}{
-		{"queries without a name", func(ir *whisperfiles.IR, x int) {
-			ir.Layer("MatMul", "__module.layers.0.self_attn.q_proj/aten::linear/MatMul", `transpose_b="true"`, x, ir.Const("", "f32", []int{1, 2}, make([]byte, 8)))
-		}, source.ErrUnsupported, "Constant_1000"},
-		{"a bias after a factor", func(ir *whisperfiles.IR, x int) {
-			y := ir.Layer("Multiply", "Multiply_7", "", x, ir.Const("", "f32", nil, make([]byte, 4)))
-			ir.Layer("Add", "__module.layers.0.self_attn.q_proj/aten::linear/Add", "", y, ir.Const("", "f32", []int{2}, make([]byte, 8)))
-		}, source.ErrUnsupported, "Multiply_7"},
 		{"fc1's in fc2", func(ir *whisperfiles.IR, x int) {
 			ir.Layer("MatMul", "__module.fc2/aten::linear/MatMul", "", x, ir.Const("self.fc1.weight", "f32", []int{1, 2}, make([]byte, 8)))
 		}, source.ErrMismatch, "fc2"},
