@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,6 +37,7 @@ func file(t *testing.T, name string, b []byte) string {
 // An encoder gives the same artifact, byte for byte, from ONNX and from the files of other runtimes, in float32 and in float16.
 func TestRuntimesPackTheSame(t *testing.T) {
 	t.Parallel()
+	out := filepath.Join(pyreader.TempDir(t), "x.npuw")
 	for _, typ := range []element.Format{element.F32, element.F16} {
 		config := whisperonnx.Tiny
 		config.Type, config.Opset = typ, 17 // epsilon is an attribute, and not in float16
@@ -53,9 +55,9 @@ func TestRuntimesPackTheSame(t *testing.T) {
 			files[name], _ = openVINO(t, encoder, form)
 		}
 		for _, recipe := range []string{"whisper-encoder/npu1-tiled", "whisper-encoder/f32"} {
-			want := packedFrom(t, onnx, recipe)
+			want := packedFrom(t, out, onnx, recipe)
 			for name, path := range files {
-				if !bytes.Equal(packedFrom(t, path, recipe), want) {
+				if !bytes.Equal(packedFrom(t, out, path, recipe), want) {
 					t.Errorf("%v, %s: %s gives another artifact than ONNX", typ, recipe, name)
 				}
 			}
@@ -66,6 +68,7 @@ func TestRuntimesPackTheSame(t *testing.T) {
 // Encoder and decoder in blocks: every parameter has the values that its codes stand for.
 func TestRuntimesInBlocks(t *testing.T) {
 	t.Parallel()
+	out := filepath.Join(pyreader.TempDir(t), "x.npuw")
 	for _, typ := range []string{"q4_0", "q4_1", "q5_0", "q5_1", "q8_0"} {
 		list := whisperfiles.Of(checkpoints.Whisper(whisperonnx.Tiny, checkpoints.Tiny), whisperfiles.Matrices(typ, "f32"))
 		for _, path := range []string{
@@ -83,7 +86,7 @@ func TestRuntimesInBlocks(t *testing.T) {
 			for i := range list {
 				checkValues(t, c, models[2], strings.TrimPrefix(list[i].Name, "model."), list[i].Shape, list[i].Value)
 			}
-			packedFrom(t, path, "whisper-encoder/npu1-tiled") // and verifies it
+			packedFrom(t, out, path, "whisper-encoder/npu1-tiled") // and verifies it
 		}
 	}
 }
@@ -102,6 +105,7 @@ func openVINO(t *testing.T, list []checkpoints.Tensor, form whisperfiles.Form) (
 // Encoder and decoder as NNCF compresses them, and a decoder whose matrices are turned: every parameter has the values of the graph.
 func TestRuntimesCompressed(t *testing.T) {
 	t.Parallel()
+	out := filepath.Join(pyreader.TempDir(t), "x.npuw")
 	config := whisperonnx.Tiny
 	config.Type = element.F16
 	list := checkpoints.Whisper(config, checkpoints.Tiny)
@@ -127,7 +131,20 @@ func TestRuntimesCompressed(t *testing.T) {
 		for _, x := range list {
 			checkValues(t, c, models[2], strings.TrimPrefix(x.Name, "model."), x.Shape, values[x.Name])
 		}
-		packedFrom(t, path, "whisper-encoder/npu1-tiled") // and verifies it
+		packedFrom(t, out, path, "whisper-encoder/npu1-tiled") // and verifies it
+	}
+}
+
+// A model into which OpenVINO has folded a parameter is refused, and the next step told.
+func TestRuntimesFolded(t *testing.T) {
+	t.Parallel()
+	list := slices.DeleteFunc(checkpoints.Whisper(whisperonnx.Tiny, checkpoints.Tiny), func(x checkpoints.Tensor) bool {
+		return strings.HasSuffix(x.Name, "encoder.layers.1.self_attn.q_proj.weight")
+	})
+	path, _ := openVINO(t, list, whisperfiles.Form{})
+	_, _, err := families.Open(path)
+	if !errors.Is(err, source.ErrParameters) || !strings.Contains(err.Error(), `"encoder.layers.1.self_attn.q_proj.weight"`) || !strings.Contains(err.Error(), "folded") {
+		t.Error(err)
 	}
 }
 

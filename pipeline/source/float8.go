@@ -50,21 +50,22 @@ func e4m3(code uint16) uint16 {
 func (f *Float8) Tensor(name string, shape []uint64, d Data) Tensor {
 	codes := d
 	d.Size *= 2
-	d.Decoder = float8Codes{f, codes}
+	d.Decoder = float8Codes{f, name, codes}
 	return Tensor{Name: name, Type: element.F16, Shape: shape, Data: d, Stored: f.name}
 }
 
 // float8Codes decodes what stands at a place of a file.
 type float8Codes struct {
 	*Float8
-	at Data
+	tensor string
+	at     Data
 }
 
 // Decode gives values in float16.
 func (d float8Codes) Decode(c *Catalogue, dst []byte, offset int64) error {
 	n := len(dst) / 2
 	codes := dst[n:] // read into the upper half of dst, and spread from its beginning: value i ends before code i+1
-	t := Tensor{Name: "codes in " + d.name, Type: element.I8, Data: d.at}
+	t := Tensor{Name: d.tensor, Type: element.I8, Data: d.at}
 	if err := c.ReadAt(codes, &t, offset/2); err != nil {
 		return err
 	}

@@ -38,32 +38,32 @@ func open(path string) (*source.Catalogue, recogniser, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return k.open(path)
+	return kinds[k].open(path)
 }
 
 // prefixBytes are what a kind of file is recognised by.
 const prefixBytes = 512
 
-// kindOf looks at the first bytes of a file.
-func kindOf(path string) (*kind, error) {
+// kindOf looks at the first bytes of a file, and gives the index of its kind.
+func kindOf(path string) (int, error) {
 	f, err := source.OpenFile(path)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	defer f.Close()
 	var prefix [prefixBytes]byte
 	n, err := f.ReadAt(prefix[:], 0)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, &source.Error{File: path, Offset: 0, Problem: "cannot be read: " + err.Error(), Next: "check the disk, or copy the file elsewhere", Err: err}
+		return 0, &source.Error{File: path, Offset: 0, Problem: "cannot be read: " + err.Error(), Next: "check the disk, or copy the file elsewhere", Err: err}
 	}
 	var names []string
 	for i := range kinds {
 		if kinds[i].recognise(prefix[:n]) {
-			return &kinds[i], nil
+			return i, nil
 		}
 		names = append(names, kinds[i].name)
 	}
-	return nil, &source.Error{
+	return 0, &source.Error{
 		File: path, Offset: 0, Problem: "not a kind of model file that is read", Next: "give one of these: " + strings.Join(names, ", "), Err: source.ErrNotRecognised,
 	}
 }
