@@ -135,6 +135,26 @@ func TestRuntimesCompressed(t *testing.T) {
 	}
 }
 
+// A parameter in a type that is not read is refused by the names of both.
+func TestRuntimesOtherTypes(t *testing.T) {
+	t.Parallel()
+	list := whisperfiles.Of(checkpoints.Whisper(whisperonnx.Tiny, checkpoints.Tiny), func(name string, _ []int) string {
+		if strings.HasSuffix(name, "encoder.layers.1.fc1.weight") {
+			return "i32"
+		}
+		return "f32"
+	})
+	for _, path := range []string{
+		file(t, "model.gguf", whisperfiles.GGUF(list, 32, whisperHeads)),
+		file(t, "ggml-model.bin", whisperfiles.Ggml(whisperonnx.Tiny, checkpoints.Tiny, list, 0)),
+	} {
+		_, _, err := families.Open(path)
+		if !errors.Is(err, source.ErrUnsupported) || !strings.Contains(err.Error(), `"encoder.layers.1.fc1.weight"`) || !strings.Contains(err.Error(), "i32") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
 // A model into which OpenVINO has folded a parameter is refused, and the next step told.
 func TestRuntimesFolded(t *testing.T) {
 	t.Parallel()

@@ -66,7 +66,7 @@ func (t *Tensor) Elements() int {
 }
 
 // numbers of the types in enum ggml_type.
-var numbers = map[string]uint32{"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "q6_K": 14, "i32": 26, "f64": 28, "bf16": 30}
+var numbers = map[string]uint32{"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "i32": 26, "f64": 28, "bf16": 30}
 
 // block is how 32 codes are held: byte offsets in a block of so many bytes.
 type block struct{ bytes, minimum, fifth, codes, bits int } // minimum and fifth are 0 where there are none

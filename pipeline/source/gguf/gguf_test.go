@@ -228,6 +228,48 @@ func TestStringsWithoutEnd(t *testing.T) {
 	}
 }
 
+// What a file says may be longer than what is read at a time.
+func TestManyKeys(t *testing.T) {
+	t.Parallel()
+	sizes := map[string]int64{}
+	for i := range int64(5000) {
+		sizes[fmt.Sprintf("key.%d", i)] = i*i - 7
+	}
+	list := some()
+	c, err := gguf.Open(write(t, whisperfiles.GGUF(list, 32, sizes)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for name, n := range sizes {
+		if got, ok := c.Sizes[name]; !ok || got != n {
+			t.Fatalf("%s is %d, expected %d", name, got, n)
+		}
+	}
+	check(t, c, &list[len(list)-2])
+}
+
+// A tensor of 2^40 values is found and read in part, without being loaded.
+func TestLocatedNotLoaded(t *testing.T) {
+	t.Parallel()
+	path := write(t, file(nil, [][]byte{whisperfiles.Info("w", []uint64{1 << 20, 1 << 20}, 8, 0)}))
+	if err := os.Truncate(path, 34<<35+4096); err != nil {
+		t.Skipf("no file of 1 TiB: %v", err)
+	}
+	c, err := gguf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	b := make([]byte, 4*1000)
+	if err := c.ReadAt(b, &c.Tensors[0], c.Tensors[0].Data.Size-int64(len(b))); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Tensors[0].Codes.Blocks.ReadBlocks(c, make([]element.Block, 3), []uint64{1<<20 - 3, 1<<15 - 1}, []uint64{3, 1}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Every truncation is refused, or leaves the data of no tensor out.
 func TestTruncated(t *testing.T) {
 	t.Parallel()

@@ -29,7 +29,7 @@ func (g *graph) tensors() error {
 	if err != nil {
 		return err
 	}
-	seen, copies := map[named]bool{}, map[string]int{}
+	seen, taken, copies := map[named]bool{}, map[string]bool{}, map[string]int{}
 	for _, o := range operands {
 		if !float(o.c.typ) && o.c.typ != element.F64 {
 			g.other(o.c.root)
@@ -43,10 +43,13 @@ func (g *graph) tensors() error {
 			continue
 		}
 		seen[named{name, o.from}] = true
-		if copies[name]++; copies[name] > 1 {
-			name = fmt.Sprintf("%s (%d)", name, copies[name])
+		unique := name
+		for taken[unique] {
+			copies[name]++
+			unique = fmt.Sprintf("%s (%d)", name, copies[name]+1)
 		}
-		if err := g.add(name, o); err != nil {
+		taken[unique] = true
+		if err := g.add(unique, o); err != nil {
 			return err
 		}
 	}
@@ -176,12 +179,17 @@ func (g *graph) name(o operand) (string, error) {
 		return fmt.Sprintf("%.200q (operand %d of %s)", own, o.input, o.layer), nil
 	case !kept:
 		return path, nil
-	case path == "" || strings.TrimPrefix(own, "self.") == path || strings.HasSuffix(path, positions[0]):
+	case path == "" || agree(strings.TrimPrefix(own, "self."), path) || strings.HasSuffix(path, positions[0]):
 		return own, nil
 	case o.uses == 1:
 		return "", g.fail(o.layer, source.ErrMismatch, fmt.Sprintf("takes the constant %.200q, and by its path it has %.200q", own, path), exportAgain)
 	}
 	return path, nil // equal constants are one constant, which has the name of the first
+}
+
+// agree reports whether names are the same, but for the modules around what was traced.
+func agree(a, b string) bool {
+	return strings.HasSuffix("."+a, "."+b) || strings.HasSuffix("."+b, "."+a)
 }
 
 // takesWeights reports whether an operator takes weights, as they are, where it takes o.

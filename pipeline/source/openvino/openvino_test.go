@@ -142,6 +142,9 @@ func TestNames(t *testing.T) {
 		{"positions", func(ir *whisperfiles.IR, x int) {
 			ir.Layer("Add", "__module/aten::add/Add", "", x, ir.Const("", "f32", []int{1, 2, 3}, make([]byte, 24)))
 		}, "embed_positions.weight f32 [2 3]", false},
+		{"modules around what was traced", func(ir *whisperfiles.IR, x int) {
+			ir.Layer("Add", "/fc1/Add", "", x, ir.Const("model.encoder.fc1.bias", "f16", []int{3}, half(3)))
+		}, "model.encoder.fc1.bias f16 [3]", false},
 		{"OpenAI's positions", func(ir *whisperfiles.IR, x int) {
 			ir.Layer("Add", "/Add", "", x, ir.Const("positional_embedding", "bf16", []int{2, 3}, half(6)))
 		}, "positional_embedding bf16 [2 3]", false},
@@ -213,7 +216,7 @@ func TestFactor(t *testing.T) {
 	}
 }
 
-// One constant of two operators is two tensors of the same bytes; what has no floats is no tensor.
+// One constant of two operators is two tensors of the same bytes, two of one name are told apart; what has no floats is no tensor.
 func TestSharedConstants(t *testing.T) {
 	t.Parallel()
 	ir := &whisperfiles.IR{}
@@ -221,6 +224,9 @@ func TestSharedConstants(t *testing.T) {
 	w := ir.Const("self.model.decoder.embed_tokens.weight", "f16", []int{2, 3}, make([]byte, 12))
 	ir.Layer("Gather", "__module.model.decoder.embed_tokens/aten::embedding/Gather", "", w, x, ir.Const("", "i64", nil, make([]byte, 8)))
 	ir.Layer("MatMul", "__module.proj_out/aten::linear/MatMul", `transpose_b="true"`, x, w)
+	for _, name := range []string{"one.bias", "one.bias", "one.bias (2)", "self.one.bias"} {
+		ir.Layer("Add", "/one/Add", "", x, ir.Const(name, "f16", []int{2}, make([]byte, 4)))
+	}
 	ir.Layer("Add", "a", "", x, ir.Const("eight", "f8e4m3", []int{2}, make([]byte, 2)))
 	ir.Layer("Add", "b", "", x, ir.Const("mask", "boolean", []int{2}, make([]byte, 2)))
 	ir.Layer("Add", "c", "", x, ir.Const("", "f32", []int{1}, make([]byte, 4)))
@@ -229,7 +235,11 @@ func TestSharedConstants(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	if len(m.Tensors) != 2 || m.Tensor("proj_out.weight") == nil || m.Tensor("proj_out.weight").Data.Offset != m.Tensor("self.model.decoder.embed_tokens.weight").Data.Offset {
+	names := map[string]bool{}
+	for _, x := range m.Tensors {
+		names[x.Name] = true
+	}
+	if len(names) != 6 || len(m.Tensors) != 6 || m.Tensor("proj_out.weight") == nil || m.Tensor("proj_out.weight").Data.Offset != m.Tensor("self.model.decoder.embed_tokens.weight").Data.Offset {
 		t.Errorf("%+v", m.Tensors)
 	}
 	if len(m.Others) != 1 || m.Others["eight"] != "f8e4m3" {
