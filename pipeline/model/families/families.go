@@ -32,6 +32,13 @@ func OpenCatalogue(path string) (*source.Catalogue, error) {
 	return c, err
 }
 
+// OpenRecogniser opens the model file at path and gives what recognises the models in it: each time that it is called, from what the files
+// of the catalogue hold then. Its error wraps source.ErrNotRecognised if there is none of a known family. The catalogue is the caller's
+// to close.
+func OpenRecogniser(path string) (c *source.Catalogue, recognise func() ([]*model.Model, error), err error) {
+	return open(path)
+}
+
 // open opens a file of any kind. The function it gives recognises the models in it.
 func open(path string) (*source.Catalogue, recogniser, error) {
 	k, err := kindOf(path)
