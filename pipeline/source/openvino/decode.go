@@ -13,7 +13,7 @@ type values struct {
 	typ   element.Format
 }
 
-// Decode computes the elements from offset on, a chunk at a time, each step rounded to its type.
+// Decode computes the elements from offset on, a chunk at a time, each step rounded to its type: the last one as it is encoded.
 func (v *values) Decode(c *source.Catalogue, dst []byte, offset int64) error {
 	size := v.typ.Size()
 	r := &reading{catalogue: c, name: v.name, operands: make([]window, len(v.steps))}
@@ -27,6 +27,11 @@ func (v *values) Decode(c *source.Catalogue, dst []byte, offset int64) error {
 			return err
 		}
 		for i := range v.steps {
+			if i > 0 {
+				if err := r.round(part, v.steps[i-1].to); err != nil {
+					return err
+				}
+			}
 			if err := r.step(part, &v.steps[i], &r.operands[i], first); err != nil {
 				return err
 			}
@@ -87,7 +92,7 @@ func (r *reading) round(values []float32, to element.Format) error {
 	return element.ToFloat32(values, b, to)
 }
 
-// step changes values, those from the index first on. In float32 differences and products of 16-bit floats round to nearest as if they
+// step changes values, those from the index first on, and leaves them to be rounded. In float32 differences and products of 16-bit floats round to nearest as if they
 // were exact, since it has more than twice their bits and two (Figueroa 1995, "When is double rounding innocuous?").
 func (r *reading) step(values []float32, s *step, w *window, first uint64) error {
 	for at := uint64(0); s.operand != nil && at < uint64(len(values)); {
@@ -114,7 +119,7 @@ func (r *reading) step(values []float32, s *step, w *window, first uint64) error
 		}
 		at += uint64(len(part))
 	}
-	return r.round(values, s.to)
+	return nil
 }
 
 // operandAt gives the index in the operand for the value at an index, and for how many values on, within the last axis, it is that
@@ -147,6 +152,9 @@ func (r *reading) operand(w *window, c *constant, from, run uint64, repeated boo
 			return nil, err
 		}
 		for _, s := range c.steps {
+			if c.integers() {
+				break
+			}
 			if err := r.round(w.values, s.to); err != nil {
 				return nil, err
 			}

@@ -134,7 +134,8 @@ func withoutUnits(shape []uint64) []uint64 {
 	return out
 }
 
-// rounding are the steps of c up to the last that may change a value; none where all convert floats to types that have them.
+// rounding are the steps of c from the first up to the last that may change a value; none where all convert floats to types that have
+// them.
 func (c *constant) rounding() []step {
 	steps := c.steps
 	for len(steps) > 0 {
@@ -143,11 +144,19 @@ func (c *constant) rounding() []step {
 			before = steps[len(steps)-2].to
 		}
 		if last := steps[len(steps)-1]; last.operand != nil || !wider(before, last.to) {
-			return steps
+			break
 		}
 		steps = steps[:len(steps)-1]
 	}
-	return nil
+	for len(steps) > 1 && steps[0].operand == nil && c.integers() {
+		steps = steps[1:]
+	}
+	return steps
+}
+
+// integers reports whether c is made of integers, of at most 8 bits: every float type has them.
+func (c *constant) integers() bool {
+	return c.format == element.I8 || c.format == element.U8 || c.format == element.I4 || c.format == element.U4
 }
 
 // wider reports whether every value of a float type is one of another.
