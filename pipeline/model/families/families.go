@@ -32,38 +32,45 @@ func OpenCatalogue(path string) (*source.Catalogue, error) {
 	return c, err
 }
 
+// OpenRecogniser opens the model file at path and gives what recognises the models in it: each time that it is called, from what the files
+// of the catalogue hold then. Its error wraps source.ErrNotRecognised if there is none of a known family. The catalogue is the caller's
+// to close.
+func OpenRecogniser(path string) (c *source.Catalogue, recognise func() ([]*model.Model, error), err error) {
+	return open(path)
+}
+
 // open opens a file of any kind. The function it gives recognises the models in it.
 func open(path string) (*source.Catalogue, recogniser, error) {
 	k, err := kindOf(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	return kinds[k].open(path)
+	return k.open(path)
 }
 
 // prefixBytes are what a kind of file is recognised by.
 const prefixBytes = 512
 
-// kindOf looks at the first bytes of a file, and gives the index of its kind.
-func kindOf(path string) (int, error) {
+// kindOf looks at the first bytes of a file.
+func kindOf(path string) (*kind, error) {
 	f, err := source.OpenFile(path)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer f.Close()
 	var prefix [prefixBytes]byte
 	n, err := f.ReadAt(prefix[:], 0)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return 0, &source.Error{File: path, Offset: 0, Problem: "cannot be read: " + err.Error(), Next: "check the disk, or copy the file elsewhere", Err: err}
+		return nil, &source.Error{File: path, Offset: 0, Problem: "cannot be read: " + err.Error(), Next: "check the disk, or copy the file elsewhere", Err: err}
 	}
 	var names []string
 	for i := range kinds {
 		if kinds[i].recognise(prefix[:n]) {
-			return i, nil
+			return &kinds[i], nil
 		}
 		names = append(names, kinds[i].name)
 	}
-	return 0, &source.Error{
+	return nil, &source.Error{
 		File: path, Offset: 0, Problem: "not a kind of model file that is read", Next: "give one of these: " + strings.Join(names, ", "), Err: source.ErrNotRecognised,
 	}
 }
