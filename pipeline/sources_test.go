@@ -111,7 +111,7 @@ operand { parameter: "SIDE.embed_positions.weight"  segment: "SIDE"  format: BF1
 	whole := decoder + side("encoder") + `operand { parameter: "encoder.conv*.weight"  segment: "encoder"  format: BF16  layout: "N* C* X*" }
 operand { parameter: "encoder.conv*.bias"  segment: "encoder"  format: BF16  layout: "N*" }`
 	for family, text := range map[string]string{"whisper-decoder": decoder, "whisper": whole} {
-		recipe := filepath.Join(t.TempDir(), "mine.txtpb")
+		recipe := filepath.Join(pyreader.TempDir(t), "mine.txtpb")
 		if err := os.WriteFile(recipe, []byte(fmt.Sprintf("name: %q\n%s", family+"/mine", text)), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -137,7 +137,7 @@ func TestPrepareOfFolder(t *testing.T) {
 	if b.Folder == nil || b.Folder.Taken != b.Catalogue.Path || b.Recipe.Name != "whisper-encoder/f32" {
 		t.Errorf("%+v", b)
 	}
-	recipe := filepath.Join(t.TempDir(), "mine.txtpb")
+	recipe := filepath.Join(pyreader.TempDir(t), "mine.txtpb")
 	if err := os.WriteFile(recipe, []byte(`name: "whisper-decoder/mine" operand { parameter: "*" segment: "s" format: F32 layout: "N*" }`), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -264,6 +265,9 @@ func printTensors(w io.Writer, t *tabwriter.Writer, l sourceListing) error {
 			place = "decoded, of " + x.File
 		}
 		fmt.Fprintf(t, "%s\t%s\t%v\t%d\t%s\n", printable(x.Name), x.Type, x.Shape, x.Bytes, place)
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.Others)) {
+		fmt.Fprintf(t, "%s\t%s\t\t\tno floats\n", printable(name), l.Others[name])
 	}
 	return t.Flush()
 }

@@ -45,32 +45,32 @@ func open(path string) (*source.Catalogue, recogniser, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return kinds[k].open(path)
+	return k.open(path)
 }
 
 // prefixBytes are what a kind of file is recognised by.
 const prefixBytes = 512
 
-// kindOf looks at the first bytes of a file, and gives the index of its kind.
-func kindOf(path string) (int, error) {
+// kindOf looks at the first bytes of a file.
+func kindOf(path string) (*kind, error) {
 	f, err := source.OpenFile(path)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer f.Close()
 	var prefix [prefixBytes]byte
 	n, err := f.ReadAt(prefix[:], 0)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return 0, &source.Error{File: path, Offset: 0, Problem: "cannot be read: " + err.Error(), Next: "check the disk, or copy the file elsewhere", Err: err}
+		return nil, &source.Error{File: path, Offset: 0, Problem: "cannot be read: " + err.Error(), Next: "check the disk, or copy the file elsewhere", Err: err}
 	}
 	var names []string
 	for i := range kinds {
 		if kinds[i].recognise(prefix[:n]) {
-			return i, nil
+			return &kinds[i], nil
 		}
 		names = append(names, kinds[i].name)
 	}
-	return 0, &source.Error{
+	return nil, &source.Error{
 		File: path, Offset: 0, Problem: "not a kind of model file that is read", Next: "give one of these: " + strings.Join(names, ", "), Err: source.ErrNotRecognised,
 	}
 }

@@ -76,6 +76,9 @@ func parseHeader(path string, text []byte) ([]tensor, error) {
 		if len(name) > maxName {
 			return j.Fail(source.ErrLimit, fmt.Sprintf("a tensor's name of %d bytes, limit %d", len(name), maxName))
 		}
+		if len(list) == maxTensors {
+			return j.Fail(source.ErrLimit, fmt.Sprintf("more than %d tensors", maxTensors))
+		}
 		t, err := parseTensor(j, name)
 		list = append(list, t)
 		return err

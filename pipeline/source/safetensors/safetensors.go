@@ -22,9 +22,10 @@ import (
 
 // What a file may ask for; the limits of the reference are higher or none.
 const (
-	maxHeader = 32 << 20 // bytes of a header: some 200,000 tensors
-	maxName   = 4096     // bytes of a tensor's name
-	maxRank   = 32       // axes of a tensor
+	maxHeader  = 32 << 20 // bytes of a header
+	maxTensors = 1 << 18
+	maxName    = 4096 // bytes of a tensor's name
+	maxRank    = 32   // axes of a tensor
 )
 
 // Recognise reports whether a file that begins with prefix may be a safetensors file: a length, and the JSON it is that of.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -67,6 +68,36 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+// Offsets are 64 bits wide. The file has holes where the file system has them.
+func TestPast4GiB(t *testing.T) {
+	if testing.Short() || runtime.GOOS != "linux" {
+		t.Skip("writes a file of 5 GiB, most of which is a hole on Linux")
+	}
+	t.Parallel()
+	const big = 5 << 30
+	header := fmt.Sprintf(`{"w": {"dtype": "F32", "shape": [%d, 1024], "data_offsets": [0, %d]}, "v": {"dtype": "F32", "shape": [1], "data_offsets": [%d, %d]}}`, big/4096, big, big, big+4)
+	path := write(t, file(header, 0))
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = f.WriteAt([]byte("last"), int64(8+len(header))+big); errors.Join(err, f.Close()) != nil {
+		t.Fatal(err)
+	}
+	c, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	b := make([]byte, 4)
+	if err := c.ReadAt(b, c.Tensor("v"), 0); err != nil || string(b) != "last" {
+		t.Errorf("%q, %v", b, err)
+	}
+	if err := c.ReadAt(b, c.Tensor("w"), big-4); err != nil || string(b) != "\x00\x00\x00\x00" {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
 func TestRecognise(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]bool{
@@ -83,6 +114,10 @@ func TestRefuses(t *testing.T) {
 	t.Parallel()
 	one := func(text string) []byte { return file(`{"w": `+text+`}`, 8) }
 	const good = `{"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}`
+	var many []string
+	for i := range maxTensors + 1 {
+		many = append(many, fmt.Sprintf(`"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}`, i))
+	}
 	huge := binary.LittleEndian.AppendUint64(nil, maxHeader+1)
 	for name, x := range map[string]struct {
 		file []byte
@@ -129,8 +164,9 @@ func TestRefuses(t *testing.T) {
 		"a gap": {
 			file(`{"w": `+good+`, "v": {"dtype": "F32", "shape": [2], "data_offsets": [12, 20]}}`, 20), source.ErrCorrupt, "nothing has the bytes from 8 on",
 		},
-		"a long name": {file(`{"`+strings.Repeat("n", maxName+1)+`": `+good+`}`, 8), source.ErrLimit, "limit 4096"},
-		"very deep":   {file(`{"w": `+strings.Repeat("[", 1<<20), 0), source.ErrCorrupt, "expected {"},
+		"a long name":            {file(`{"`+strings.Repeat("n", maxName+1)+`": `+good+`}`, 8), source.ErrLimit, "limit 4096"},
+		"tensors over the limit": {file("{"+strings.Join(many, ",")+"}", 0), source.ErrLimit, "more than 262144 tensors"},
+		"very deep":              {file(`{"w": `+strings.Repeat("[", 1<<20), 0), source.ErrCorrupt, "expected {"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

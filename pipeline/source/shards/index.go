@@ -79,7 +79,9 @@ func (x *index) readMap(j *strictjson.Reader) error {
 				return j.Fail(source.ErrLimit, fmt.Sprintf("more than %d files", maxFiles))
 			}
 		}
-		x.names = append(x.names, name)
+		if x.names = append(x.names, name); len(x.names) > maxTensors {
+			return j.Fail(source.ErrLimit, fmt.Sprintf("more than %d tensors", maxTensors))
+		}
 		x.fileOf[name] = file
 		return nil
 	})

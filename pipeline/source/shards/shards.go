@@ -20,9 +20,10 @@ import (
 
 // What an index may ask for.
 const (
-	maxIndex = 32 << 20 // bytes
-	maxName  = 4096     // bytes of a tensor's name
-	maxFiles = 1024
+	maxIndex   = 32 << 20 // bytes
+	maxTensors = 1 << 18
+	maxName    = 4096 // bytes of a tensor's name
+	maxFiles   = 1024
 )
 
 // nextWhole is what helps against files that are not of one model.

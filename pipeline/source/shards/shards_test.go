@@ -3,6 +3,7 @@ package shards
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -161,6 +162,13 @@ func TestRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, source.ErrLimit, "limit 33554432"},
+		"more tensors than the limit": {func(t *testing.T, dir string) {
+			var b strings.Builder
+			for i := range maxTensors + 1 {
+				fmt.Fprintf(&b, `,"%d": "f"`, i)
+			}
+			replace("model.safetensors.index.json", `{"weight_map": {`+b.String()[1:]+`}}`)(t, dir)
+		}, source.ErrLimit, "more than 262144 tensors"},
 		"more files than the limit": {func(t *testing.T, dir string) {
 			var b strings.Builder
 			for i := range maxFiles + 1 {

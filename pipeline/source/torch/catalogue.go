@@ -146,15 +146,18 @@ func (d *dict) hasTensors() bool {
 	return false
 }
 
-// maxLooked is how many entries of dicts in dicts are looked at for numbers: a pickle may hold one dict any number of times.
-const maxLooked = 1 << 16
+// Of numbers beside a state dict. A pickle may hold one dict any number of times.
+const (
+	maxLooked = 1 << 16 // entries of dicts in dicts that are looked at
+	maxKey    = 64      // bytes of a name; longer ones do not count
+)
 
 // numbers are the integers in d and, with its key and a dot before their names, in the dicts in it; nil if there are none.
 func (d *dict) numbers() map[string]int64 {
 	found, looked := map[string]int64{}, 0
 	add := func(prefix string, e entry) {
 		name, ok := e.key.(string)
-		if n, number := e.value.(int64); ok && number && len(name) <= maxName {
+		if n, number := e.value.(int64); ok && number && len(name) <= maxKey {
 			found[prefix+name] = n
 		}
 	}
@@ -162,7 +165,7 @@ func (d *dict) numbers() map[string]int64 {
 		add("", e)
 		key, ok := e.key.(string)
 		inner, isDict := e.value.(*dict)
-		if !ok || !isDict || len(key) > maxName {
+		if !ok || !isDict || len(key) > maxKey {
 			continue
 		}
 		for _, x := range inner.entries[:min(len(inner.entries), maxLooked-looked)] {

@@ -7,8 +7,11 @@ import (
 	"npuw/pipeline/source"
 )
 
-// legacyProtocol is the version of the old format.
-const legacyProtocol = int64(1001)
+// What the old format begins with.
+const (
+	legacyMagic    = "\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19" // 0x1950a86a20f9469cfc6c
+	legacyProtocol = int64(1001)
+)
 
 // legacy reads the catalogue of a checkpoint of the old format.
 func (r *reader) legacy() (*source.Catalogue, error) {
@@ -21,6 +24,9 @@ func (r *reader) legacy() (*source.Catalogue, error) {
 	for i := range parts {
 		if parts[i], err = m.run(); err != nil {
 			return nil, err
+		}
+		if magic, ok := parts[0].(wide); !ok || string(magic) != legacyMagic {
+			return nil, m.fail(source.ErrUnsupported, "does not give the magic number with which a file of torch.save begins: another program's", nextSafe)
 		}
 	}
 	if parts[1] != value(legacyProtocol) {

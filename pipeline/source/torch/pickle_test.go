@@ -110,8 +110,8 @@ func TestRefusesPickles(t *testing.T) {
 		"an id of a class that is none": {"(X\x07\x00\x00\x00storageccollections\nOrderedDict\nU\x010NK\x01tQ.", source.ErrCorrupt, []string{"collections OrderedDict"}},
 		"a negative storage":            {"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nU\x010NJ\xff\xff\xff\xfftQ.", source.ErrCorrupt, []string{"-1 elements"}},
 		"a view of a storage":           {"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nU\x010NK\x01(U\x010K\x00K\x01ttQ.", source.ErrUnsupported, []string{"a view of another"}},
-		"too many values":               {strings.Repeat("N", maxValues+1), source.ErrLimit, []string{"2097152 values"}},
-		"too many marks":                {strings.Repeat("(", maxValues+1), source.ErrLimit, []string{"2097152 values"}},
+		"too many values":               {strings.Repeat("N", maxValues+1), source.ErrLimit, []string{"1048576 values"}},
+		"too many marks":                {strings.Repeat("(", maxValues+1), source.ErrLimit, []string{"1048576 values"}},
 	} {
 		v, err := run(x.text)
 		if v != nil || !errors.Is(err, x.want) {

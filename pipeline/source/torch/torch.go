@@ -28,7 +28,7 @@ import (
 // What a file may ask for. Each is far above what torch.save writes for real models.
 const (
 	maxPickle    = 16 << 20 // bytes of a pickle; in the old format, of the five together
-	maxValues    = 1 << 21  // values that a pickle makes
+	maxValues    = 1 << 20  // values that a pickle makes, some 40 a tensor; in the old format, the five together
 	maxRank      = 32       // axes of a tensor
 	maxName      = 4096     // bytes of a tensor's name, and of a zip entry's
 	maxEntries   = 1 << 17  // entries of a zip
@@ -38,10 +38,8 @@ const (
 // nextSafe is what helps against a file that is not read.
 const nextSafe = "save the model's state_dict, as safetensors best"
 
-var (
-	zipMagic    = []byte("PK\x03\x04")
-	legacyMagic = []byte("\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.") // the pickle of 0x1950a86a20f9469cfc6c, behind its protocol
-)
+// zipMagic is what a zip begins with.
+var zipMagic = []byte("PK\x03\x04")
 
 // RecogniseZip reports whether a file that begins with prefix may be a checkpoint of today's format: whether it is a zip.
 func RecogniseZip(prefix []byte) bool { return bytes.HasPrefix(prefix, zipMagic) }
@@ -81,10 +79,8 @@ func (r *reader) read() (*source.Catalogue, error) {
 	switch {
 	case RecogniseZip(prefix):
 		return r.zip()
-	case RecogniseLegacy(prefix) && bytes.HasPrefix(prefix[2:], legacyMagic):
-		return r.legacy()
 	case RecogniseLegacy(prefix):
-		return nil, r.fail(0, source.ErrUnsupported, "a pickle, and not one that torch.save begins with its magic number: it is not looked into", nextSafe)
+		return r.legacy()
 	}
 	return nil, r.fail(0, source.ErrNotRecognised, "no checkpoint of torch.save", "give a pytorch_model.bin or .pt file")
 }

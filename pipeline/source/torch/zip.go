@@ -31,11 +31,10 @@ const (
 
 // zipEntry is a file in a zip, all of whose sizes fit the zip.
 type zipEntry struct {
-	name         string
-	head         int64 // offset of its local header
-	data, size   int64 // where its bytes are; data is 0 until the local header has been read
-	stored       bool  // as it is: neither compressed nor encrypted
-	directoryEnd int64 // where no entry may reach
+	name       string
+	head       int64 // offset of its local header
+	data, size int64 // where its bytes are; data is 0 until the local header has been read
+	stored     bool  // as it is: neither compressed nor encrypted
 }
 
 // directory is where a zip's entries are listed.
@@ -45,11 +44,7 @@ type directory struct {
 }
 
 // entries lists a zip. Of an entry that is not stored as it is, only the name counts.
-func (r *reader) entries() ([]zipEntry, error) {
-	d, err := r.directory()
-	if err != nil {
-		return nil, err
-	}
+func (r *reader) entries(d directory) ([]zipEntry, error) {
 	text, err := r.bytes(d.offset, d.size)
 	if err != nil {
 		return nil, err
@@ -60,7 +55,6 @@ func (r *reader) entries() ([]zipEntry, error) {
 		if err != nil {
 			return nil, err
 		}
-		e.directoryEnd = d.offset
 		list, at = append(list, e), at+n
 	}
 	if uint64(len(list)) != d.entries {
@@ -174,8 +168,8 @@ func widen(numbers *[3]uint64, extra []byte) bool {
 	return true
 }
 
-// locate finds the bytes of the entry e, which must be stored as it is, behind its local header.
-func (r *reader) locate(e *zipEntry) error {
+// locate finds the bytes of the entry e, which must be stored as it is, behind its local header and before end.
+func (r *reader) locate(e *zipEntry, end int64) error {
 	if !e.stored {
 		return r.fail(e.head, source.ErrUnsupported, fmt.Sprintf("%.200q is compressed or encrypted, as torch.save writes nothing", e.name), nextSafe)
 	}
@@ -192,7 +186,7 @@ func (r *reader) locate(e *zipEntry) error {
 		return r.fail(e.head, source.ErrCorrupt, fmt.Sprintf("no local header of %.200q here", e.name), "download it again")
 	}
 	e.data = e.head + localHead + name + extra
-	if e.data > e.directoryEnd || e.size > e.directoryEnd-e.data {
+	if e.data > end || e.size > end-e.data {
 		return r.fail(e.head, source.ErrCorrupt, fmt.Sprintf("%.200q goes on into the zip's directory", e.name), "download it again")
 	}
 	return nil
@@ -206,7 +200,11 @@ type archive struct {
 
 // archive lists the entries of a checkpoint, none of which shares a byte with another.
 func (r *reader) archive() (*archive, error) {
-	list, err := r.entries()
+	d, err := r.directory()
+	if err != nil {
+		return nil, err
+	}
+	list, err := r.entries(d)
 	if err != nil {
 		return nil, err
 	}
@@ -228,7 +226,7 @@ func (r *reader) archive() (*archive, error) {
 		if !inside || !strings.HasPrefix(name, "data/") && name != "data.pkl" && name != "byteorder" && name != "constants.pkl" {
 			continue
 		}
-		if err := r.locate(e); err != nil {
+		if err := r.locate(e, d.offset); err != nil {
 			return nil, err
 		}
 		if _, twice := a.entries[name]; twice || e.head < last {
