@@ -55,7 +55,7 @@ func onnxFiles(t *testing.T, c whisperonnx.Config, d whisperonnx.Decoder, forms 
 
 // A decoder gives the same artifact, byte for byte, from exports in every form and from checkpoints, and so do encoder and decoder together
 // from a file each and from one.
-func TestDecodersPackTheSame(t *testing.T) {
+func TestDecoderExportsPackTheSame(t *testing.T) {
 	t.Parallel()
 	d := whisperonnx.Decoder{Layers: 2, FFN: 70, Positions: 5, Vocab: 51}
 	forms := map[string]whisperonnx.Decoder{}

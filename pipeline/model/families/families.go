@@ -28,12 +28,21 @@ func Open(path string) (*source.Catalogue, []*model.Model, error) {
 	return c, models, nil
 }
 
-// OpenAll opens a model whose parts stand in files of their own, as an encoder and its decoder do, or in one file, as Open does. Of
-// several it gives the model that they are together, alone: nothing of them is left out. The catalogue is the caller's to close.
-func OpenAll(paths []string) (*source.Catalogue, []*model.Model, error) {
+// OpenAll opens a model whose parts stand in files of their own, as an encoder and its decoder do, or in one file or folder, as OpenAny
+// does. Of several it gives the model that they are together, alone: nothing of them is left out. The catalogue is the caller's to close.
+func OpenAll(paths []string, family string) (*source.Catalogue, []*model.Model, *Folder, error) {
 	if len(paths) == 1 {
-		return Open(paths[0])
+		return OpenAny(paths[0], family)
 	}
+	c, whole, err := openParts(paths)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return c, []*model.Model{whole}, nil, nil
+}
+
+// openParts opens the files of an encoder and of a decoder.
+func openParts(paths []string) (*source.Catalogue, *model.Model, error) {
 	if len(paths) != 2 {
 		return nil, nil, &source.Error{
 			File: strings.Join(paths, " + "), Offset: -1, Problem: fmt.Sprintf("%d files; a model is one, or two: its encoder and its decoder", len(paths)),
@@ -42,7 +51,7 @@ func OpenAll(paths []string) (*source.Catalogue, []*model.Model, error) {
 	}
 	var parts [2]*model.Model
 	var catalogues []*source.Catalogue
-	fail := func(err error) (*source.Catalogue, []*model.Model, error) {
+	fail := func(err error) (*source.Catalogue, *model.Model, error) {
 		for _, c := range catalogues {
 			c.Close()
 		}
@@ -64,7 +73,7 @@ func OpenAll(paths []string) (*source.Catalogue, []*model.Model, error) {
 	if err != nil {
 		return fail(err)
 	}
-	return joined.Catalogue, []*model.Model{whole}, nil
+	return joined.Catalogue, whole, nil
 }
 
 // noPart is the error for a file beside another one that holds no model, or several.

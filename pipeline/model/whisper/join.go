@@ -31,7 +31,7 @@ func Join(parts [2]*model.Model, paths [2]string, tensor func(part int, t source
 			}
 		}
 	}
-	whole := &model.Model{Family: FamilyWhole, Attributes: wholeAttributes(e.Attributes, d.Attributes), Notes: slices.Concat(e.Notes, d.Notes)}
+	whole := &model.Model{Family: FamilyWhole, Attributes: wholeAttributes(e.Attributes, d.Attributes), Notes: slices.Concat(e.Notes, d.Notes), Guessed: e.Guessed || d.Guessed}
 	for _, i := range []int{encoder, decoder} {
 		for _, p := range parts[i].Parameters {
 			p.Tensor = tensor(i, p.Tensor)
