@@ -26,6 +26,12 @@ type Build struct {
 	Recipe    *recipe.Recipe
 	Plan      *plan.Plan
 
+	// What BindKernels read: the contracts, the path of each one's instruction stream ("" for none), and the paths of the xclbins, in the
+	// order of Plan.Index.Xclbins.
+	Kernels      *recipe.Kernels
+	Instructions []string
+	Xclbins      []string
+
 	inputs []string // files that were read beside the model's
 }
 

@@ -2,9 +2,11 @@ package recipe
 
 import (
 	"fmt"
+	slashpath "path"
 	"path/filepath"
 	"strings"
 
+	"npuw/pipeline/internal/portable"
 	"npuw/schema/releasepb"
 )
 
@@ -96,16 +98,19 @@ func checkOutput(path string) error {
 	if base := filepath.Base(path); filepath.Ext(base) != extension || base == extension || strings.HasSuffix(path, "/") {
 		return fmt.Errorf("the output %q is not NAME%s", path, extension)
 	}
+	if wrong := portable.Check(slashpath.Clean(path)); wrong != nil {
+		return fmt.Errorf("the output %q %w; give it a name that every system takes", path, wrong)
+	}
 	return nil
 }
 
-// outputSet has the outputs so far and the folders they need, with the line of the artifact. Letters are in lower case, since
-// file systems exist that take a.npuw and A.npuw for one file.
+// outputSet has the outputs so far and the folders they need, with the line of the artifact. Names are folded, since file systems exist
+// that take a.npuw and A.npuw for one file.
 type outputSet struct{ files, folders map[string]int }
 
 // add refuses an output that is one of those before, or is a folder of one, or needs one as a folder.
 func (s *outputSet) add(path string, line int) error {
-	key := strings.ToLower(path)
+	key := portable.Fold(path)
 	if first, taken := s.files[key]; taken {
 		return fmt.Errorf("the output %q is that of the artifact in line %d too", path, first)
 	}
