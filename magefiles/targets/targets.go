@@ -12,12 +12,9 @@ package targets
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/magefile/mage/mg"
@@ -34,8 +31,8 @@ const (
 // Build makes what a release consists of.
 type Build mg.Namespace
 
-// Weights makes the .npuw files of a release. -release=PATH names its manifest (default testdata/release.txtpb), -out=DIR the
-// folder that they go to (default dist).
+// Weights makes the set of files of a release, whole or not at all. -release=PATH names its manifest (default testdata/release.txtpb),
+// -out=DIR the folder that is to hold the set (default dist).
 func (Build) Weights(ctx context.Context, release, out *string) error {
 	p, err := openProject()
 	if err != nil {
@@ -65,6 +62,7 @@ func releaseOptions(p *project, manifest, out *string) release.Options {
 		Manifest: given(manifest, p.path(defaultRelease)),
 		Out:      given(out, p.path(defaultOut)),
 		Progress: os.Stderr,
+		Cache:    release.DefaultCache(),
 	}
 }
 
@@ -127,40 +125,13 @@ func CI(ctx context.Context, fuzztime *time.Duration) error {
 	return runSteps(ctx, p.stdout, p.ciSteps(given(fuzztime, defaultFuzzTime)))
 }
 
-// Clean removes what build:weights has made from dist, and folders that are empty then. Other files in dist stay.
+// Clean removes what build:weights has made in and beside dist, and folders that are empty then. Other files in dist stay.
 func Clean() error {
 	p, err := openProject()
 	if err != nil {
 		return err
 	}
-	return removeArtifacts(filepath.Join(p.root, defaultOut))
-}
-
-// removeArtifacts removes .npuw files, finished or not, from a folder and those in it.
-func removeArtifacts(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return err
-	}
-	for _, e := range entries {
-		path := filepath.Join(dir, e.Name())
-		switch {
-		case e.IsDir():
-			err = removeArtifacts(path)
-		case e.Type().IsRegular() && (filepath.Ext(path) == ".npuw" || strings.Contains(e.Name(), ".npuw-tmp-")):
-			err = os.Remove(path)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if entries, err = os.ReadDir(dir); err == nil && len(entries) == 0 {
-		return os.Remove(dir)
-	}
-	return err
+	return release.Clean(filepath.Join(p.root, defaultOut))
 }
 
 // given returns what an optional flag points to, or fallback when the flag was left out.

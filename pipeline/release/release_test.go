@@ -80,7 +80,7 @@ func TestBuild(t *testing.T) {
 	if err := Build(context.Background(), o); err != nil {
 		t.Fatal(err)
 	}
-	if got := fmt.Sprint(files(t, o.Out)); got != "[a.npuw small/encoders/b.npuw]" {
+	if got := fmt.Sprint(files(t, o.Out)); got != "[SHA256SUMS a.npuw release.json small/encoders/b.npuw]" {
 		t.Errorf("made %s", got)
 	}
 	for name, want := range map[string]struct {
@@ -137,7 +137,7 @@ func TestBuildAgain(t *testing.T) {
 	}
 }
 
-// What fails is named with its line in the manifest; artifacts before it stay, and it leaves nothing, nor do those after it.
+// What fails is named with its line in the manifest. Nothing is published; artifacts before it are kept beside the output folder.
 func TestBuildThatFails(t *testing.T) {
 	t.Parallel()
 	for _, x := range []struct {
@@ -145,7 +145,7 @@ func TestBuildThatFails(t *testing.T) {
 		line           int
 		says           []string
 		wraps          error
-		made           string
+		kept           string
 	}{
 		{
 			"a missing source", "artifact { source: \"a.onnx\" output: \"a.npuw\" }\n\nartifact {\n  source: \"absent.onnx\" output: \"x/b.npuw\" }\nartifact { source: \"a.onnx\" output: \"c.npuw\" }",
@@ -211,8 +211,11 @@ func TestBuildThatFails(t *testing.T) {
 					t.Errorf("%s: %v, expected %v", what, err, x.wraps)
 				}
 				if what == "build" {
-					if got := fmt.Sprint(files(t, o.Out)); got != x.made {
-						t.Errorf("made %s, expected %s", got, x.made)
+					if got := files(t, o.Out); len(got) > 0 {
+						t.Errorf("published %s", got)
+					}
+					if got := fmt.Sprint(files(t, filepath.Join(WorkFolder(o.Out), "set"))); got != x.kept {
+						t.Errorf("kept %s, expected %s", got, x.kept)
 					}
 				}
 			}

@@ -1,0 +1,403 @@
+package release
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"npuw/artifact"
+	"npuw/pipeline"
+	"npuw/pipeline/check"
+	"npuw/pipeline/pack"
+	"npuw/pipeline/plan"
+	"npuw/pipeline/recipe"
+	"npuw/pipeline/source"
+)
+
+// Build makes the set of a release in the folder opts.Out. What has not changed since the last set there, or was finished by a try that
+// failed, is taken over and not made again; all else is packed, read back, and held against its plan and the model's values. The set takes
+// the place of the last one at once, when all of it is there and on the disk. After an error the last one is as it was, and what has been
+// finished is kept for the next try.
+func Build(ctx context.Context, opts Options) error {
+	m, err := readManifest(opts.Manifest)
+	if err != nil {
+		return err
+	}
+	out, err := resolve(opts.Out)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(out), 0o777); err != nil {
+		return err
+	}
+	w, err := begin(out)
+	if err != nil {
+		return err
+	}
+	b := &builder{Options: opts, manifest: m, work: w, cache: openCache(opts.Cache)}
+	err = b.run(ctx, out)
+	b.cache.save()
+	w.end(err != nil && len(w.kept) > 0)
+	return err
+}
+
+// builder makes a set.
+type builder struct {
+	Options
+	manifest *manifest
+	work     *workFolder
+	last     *published
+	cache    *cache
+
+	parts []part
+	files []kernelSource
+	made  int // artifacts that were packed
+}
+
+// part is an artifact of the next set.
+type part struct {
+	Artifact
+	from string // the path of the file, which is not in the work folder yet; "": it is there
+}
+
+func (b *builder) run(ctx context.Context, out string) error {
+	if err := b.work.recover(out); err != nil {
+		return err
+	}
+	var err error
+	if b.last, err = readPublished(out); err != nil {
+		return err
+	}
+	if err := b.last.checkOurs(b.manifest.outputs()); err != nil {
+		return err
+	}
+	if err := b.work.clean(); err != nil {
+		return err
+	}
+	// All entries stay where they are: b.files points into their kernels.
+	for i := range b.manifest.Artifacts {
+		a := &b.manifest.Artifacts[i]
+		if err := b.artifact(ctx, a); err != nil {
+			return fmt.Errorf("%w; nothing was published: %s is as it was, and %d of %d artifacts are finished and kept for the next try",
+				b.manifest.fault(a, err), b.Out, len(b.parts), len(b.manifest.Artifacts))
+		}
+	}
+	if err := b.finish(ctx); err != nil {
+		return fmt.Errorf("%w; nothing was published: %s is as it was", err, b.Out)
+	}
+	return nil
+}
+
+// artifact finds one artifact, or makes it.
+func (b *builder) artifact(ctx context.Context, a *recipe.ReleaseArtifact) error {
+	build, err := b.manifest.prepare(a)
+	if err != nil {
+		return err
+	}
+	defer build.Close()
+	entry, files, err := describeBuild(ctx, b.cache, build, a.Output)
+	if err != nil {
+		return err
+	}
+	b.files = append(b.files, files...)
+	weights := sourceDigests{b.cache, build}
+	digests, known := weights.cached()
+	if !known && b.couldBe(&entry) {
+		if digests, err = weights.all(ctx); err != nil {
+			return err
+		}
+		known = true
+	}
+	if known {
+		entry.setValues(digests)
+		if p, found := b.reuse(ctx, entry); found {
+			b.parts = append(b.parts, p)
+			b.tell("%s: as it was", filepath.Join(b.Out, a.Output))
+			return nil
+		}
+	}
+	return b.pack(ctx, build, a.Output, entry, weights, known)
+}
+
+// couldBe reports whether an artifact that has been made already may be this one, if the values are the same. Only then it has to be known
+// before the work begins whether they are.
+func (b *builder) couldBe(entry *Artifact) bool {
+	may := func(a Artifact) bool {
+		return a.Plan == entry.Plan && a.Recipe == entry.Recipe && a.Contracts == entry.Contracts
+	}
+	return slices.ContainsFunc(b.work.kept, may) || b.last.listing != nil && slices.ContainsFunc(b.last.listing.Artifacts, may)
+}
+
+// reuse looks for an artifact that has been made already: the one in the last set or, of an earlier try, in the work folder.
+func (b *builder) reuse(ctx context.Context, entry Artifact) (part, bool) {
+	sound := func(dir string, a *Artifact) (string, bool) {
+		path, err := plainFile(dir, a.Path)
+		if err != nil {
+			return "", false
+		}
+		f, err := b.cache.fileDigest(ctx, path)
+		return path, err == nil && f.Bytes == a.Bytes && f.SHA256 == a.SHA256
+	}
+	for i := range b.work.kept {
+		if a := &b.work.kept[i]; a.Key == entry.Key && a.Path == entry.Path {
+			if _, ok := sound(b.work.set, a); ok {
+				entry.Bytes, entry.SHA256 = a.Bytes, a.SHA256
+				return part{Artifact: entry}, true
+			}
+		}
+	}
+	if a := b.last.find(entry.Key, entry.Path); a != nil {
+		if path, ok := sound(b.last.dir, a); ok {
+			entry.Bytes, entry.SHA256 = a.Bytes, a.SHA256
+			return part{entry, path}, true
+		}
+	}
+	return part{}, false
+}
+
+// pack makes an artifact in the work folder. Beside it the source is digested, if its digests are not known.
+func (b *builder) pack(ctx context.Context, build *pipeline.Build, output string, entry Artifact, weights sourceDigests, known bool) error {
+	path := filepath.Join(b.work.set, output)
+	b.work.forget(entry.Path)
+	if err := makeFolders(b.work.set, filepath.Dir(path)); err != nil {
+		return err
+	}
+	beside, stop := context.WithCancel(ctx)
+	defer stop()
+	digested := make(chan error, 1)
+	go func() {
+		if known {
+			digested <- nil
+			return
+		}
+		digests, err := weights.all(beside)
+		if err == nil {
+			entry.setValues(digests)
+		}
+		digested <- err
+	}()
+	index, err := build.Pack(ctx, path, pack.Options{Jobs: b.Jobs, Check: func(f *artifact.File) error {
+		return checkAndSum(beside, f, build, &entry.File)
+	}})
+	if err != nil {
+		stop()
+	}
+	if other := <-digested; err == nil {
+		err = other
+	}
+	if err == nil {
+		err = build.Catalogue.Unchanged()
+	}
+	if err != nil {
+		return err
+	}
+	b.made++
+	b.reached("packed " + entry.Path)
+	b.parts = append(b.parts, part{Artifact: entry})
+	b.tell("%s: %d operands in %d segments, %d bytes of data, verified (%s, from %s)",
+		filepath.Join(b.Out, output), len(index.Operands), len(index.Segments), build.Plan.DataBytes(), build.Recipe.Name, build.Catalogue.Path)
+	return b.work.keep(entry, producer(plan.Revision))
+}
+
+// checkAndSum holds a finished artifact against what it was made from, and digests it meanwhile.
+func checkAndSum(ctx context.Context, f *artifact.File, build *pipeline.Build, file *File) error {
+	summed := make(chan error, 1)
+	h := sha256.New()
+	size := int64(f.Header.FileBytes)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() { summed <- copyAll(ctx, h, io.NewSectionReader(f, 0, size)) }()
+	err := check.Artifact(ctx, f, build.Catalogue, build.Plan)
+	if err != nil {
+		stop()
+	}
+	if other := <-summed; err == nil {
+		err = other
+	}
+	file.Bytes, file.SHA256 = size, Digest(h.Sum(nil))
+	return err
+}
+
+// makeFolders makes dir, which is root or below it.
+func makeFolders(root, dir string) error {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	// Nothing there was a link when the build began; see that nothing is.
+	for at := dir; len(at) >= len(root); at = filepath.Dir(at) {
+		if info, err := os.Lstat(at); err != nil || !info.IsDir() {
+			return errors.Join(err, fmt.Errorf("%s: is not a folder", at))
+		}
+	}
+	return nil
+}
+
+// finish completes the set and puts it in place, unless it is there already.
+func (b *builder) finish(ctx context.Context) error {
+	list := make([]Artifact, len(b.parts))
+	for i := range b.parts {
+		list[i] = b.parts[i].Artifact
+	}
+	kernels, err := placeKernels(b.files)
+	if err != nil {
+		return err
+	}
+	l := assemble(list, kernels, producer(plan.Revision))
+	text, err := l.encode()
+	if err != nil {
+		return err
+	}
+	if _, err := ParseListing(text); err != nil { // what release:verify would say
+		return fmt.Errorf("%s: %w; give the files other names", b.manifest.path, err)
+	}
+	files, err := l.files()
+	if err != nil {
+		return err
+	}
+	sumsText := sums(withListing(files, text))
+	if b.inPlace(ctx, files, text, sumsText) {
+		b.tell("%s: nothing has changed since the set was made", b.Out)
+		return nil
+	}
+	if err := b.stage(ctx, files, kernels); err != nil {
+		return err
+	}
+	b.reached("staged")
+	for _, f := range []struct {
+		name string
+		text []byte
+	}{{ListingName, text}, {SumsName, sumsText}} {
+		if err := writeFile(filepath.Join(b.work.set, f.name), f.text); err != nil {
+			return err
+		}
+		b.reached("written " + f.name)
+	}
+	if err := b.work.publish(b.last, b.manifest.outputs(), b.reached); err != nil {
+		return err
+	}
+	b.tell("%s: a set of %d artifacts, %d of them made anew, and %d files of kernels", b.Out, len(b.parts), b.made, len(kernels))
+	return nil
+}
+
+// inPlace reports whether the set is in its folder already, all of it and nothing else.
+func (b *builder) inPlace(ctx context.Context, files []File, listing, sums []byte) bool {
+	if b.made > 0 || !sameContent(b.last.dir, ListingName, listing) || !sameContent(b.last.dir, SumsName, sums) {
+		return false
+	}
+	there, others, err := walk(b.last.dir)
+	if err != nil || len(others) > 0 || len(there) != len(files)+2 {
+		return false
+	}
+	for _, f := range files {
+		path, err := plainFile(b.last.dir, f.Path)
+		if err != nil {
+			return false
+		}
+		if got, err := b.cache.fileDigest(ctx, path); err != nil || got.Bytes != f.Bytes || got.SHA256 != f.SHA256 {
+			return false
+		}
+	}
+	return true
+}
+
+// stage brings into the work folder what is missing there, and removes what is too much.
+func (b *builder) stage(ctx context.Context, files []File, kernels map[string]kernelSource) error {
+	for i := range b.parts {
+		p := &b.parts[i]
+		if p.from == "" {
+			continue
+		}
+		if err := b.link(ctx, p.from, p.File); err != nil {
+			return err
+		}
+	}
+	for _, f := range files {
+		if k, ok := kernels[f.Path]; ok {
+			if err := b.copy(ctx, k.path, f); err != nil {
+				return err
+			}
+		}
+	}
+	wanted := map[string]bool{}
+	for _, f := range files {
+		wanted[f.Path] = true
+	}
+	if _, err := prune(b.work.set, func(name string, plain bool) bool { return plain && wanted[name] }); err != nil {
+		return err
+	}
+	return b.checkKernels(kernels)
+}
+
+// checkKernels holds the contracts of all artifacts against the xclbins of the set.
+func (b *builder) checkKernels(kernels map[string]kernelSource) error {
+	var paths []string
+	for name := range kernels {
+		paths = append(paths, filepath.Join(b.work.set, filepath.FromSlash(name)))
+	}
+	for i := range b.parts {
+		if err := pipeline.VerifyKernels(filepath.Join(b.work.set, filepath.FromSlash(b.parts[i].Path)), paths); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// link gives a file of the last set a second name in the next, or copies it where that cannot be done.
+func (b *builder) link(ctx context.Context, from string, f File) error {
+	to := filepath.Join(b.work.set, filepath.FromSlash(f.Path))
+	if err := makeFolders(b.work.set, filepath.Dir(to)); err != nil {
+		return err
+	}
+	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if os.Link(from, to) == nil {
+		return nil
+	}
+	return b.copy(ctx, from, f)
+}
+
+// copy copies a file into the next set, to the disk. It must have the digest that it had when it was listed.
+func (b *builder) copy(ctx context.Context, from string, f File) error {
+	to := filepath.Join(b.work.set, filepath.FromSlash(f.Path))
+	if err := makeFolders(b.work.set, filepath.Dir(to)); err != nil {
+		return err
+	}
+	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	r, err := source.OpenFile(from)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	w, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return err
+	}
+	h := sha256.New()
+	err = copyAll(ctx, io.MultiWriter(w, h), io.NewSectionReader(r, 0, f.Bytes+1))
+	if err == nil {
+		err = w.Sync()
+	}
+	if err = errors.Join(err, w.Close()); err != nil {
+		return err
+	}
+	if Digest(h.Sum(nil)) != f.SHA256 {
+		return fmt.Errorf("%s: was changed while the set was made; run again when nothing writes to it", from)
+	}
+	return nil
+}
+
+// tell says what is going on.
+func (b *builder) tell(format string, args ...any) {
+	if b.Progress != nil {
+		fmt.Fprintf(b.Progress, format+"\n", args...)
+	}
+}
