@@ -197,12 +197,16 @@ func (b *builder) pack(ctx context.Context, build *pipeline.Build, output string
 	if err != nil {
 		return err
 	}
+	b.reached("made " + entry.Path)
+	if err := b.work.keep(entry, producer(plan.Revision)); err != nil {
+		return err
+	}
 	b.made++
 	b.reached("packed " + entry.Path)
 	b.parts = append(b.parts, part{Artifact: entry})
 	b.tell("%s: %d operands in %d segments, %d bytes of data, verified (%s, from %s)",
 		filepath.Join(b.Out, output), len(index.Operands), len(index.Segments), build.Plan.DataBytes(), build.Recipe.Name, build.Catalogue.Path)
-	return b.work.keep(entry, producer(plan.Revision))
+	return nil
 }
 
 // checkAndSum holds a finished artifact against what it was made from, and digests it meanwhile.
@@ -278,7 +282,7 @@ func (b *builder) finish(ctx context.Context) error {
 		}
 		b.reached("written " + f.name)
 	}
-	if err := b.work.publish(b.last, b.manifest.outputs(), b.reached); err != nil {
+	if err := b.work.publish(b.last, b.manifest.outputs(), &b.Options); err != nil {
 		return err
 	}
 	b.tell("%s: a set of %d artifacts, %d of them made anew, and %d files of kernels", b.Out, len(b.parts), b.made, len(kernels))

@@ -121,13 +121,13 @@ func (p *published) find(key Digest, path string) *Artifact {
 }
 
 // publish puts the finished set in place of the last one. After an error the last one is in its place.
-func (w *workFolder) publish(last *published, outputs []string, reached func(point string)) error {
+func (w *workFolder) publish(last *published, outputs []string, opts *Options) error {
 	out := last.dir
 	if err := syncTree(w.set); err != nil {
 		return err
 	}
-	reached("synced")
-	err := w.swap(last, outputs, reached)
+	opts.reached("synced")
+	err := w.swap(last, outputs, opts)
 	if err != nil {
 		return placeError(out, err)
 	}
@@ -141,7 +141,7 @@ func (w *workFolder) publish(last *published, outputs []string, reached func(poi
 }
 
 // swap puts the set in place.
-func (w *workFolder) swap(last *published, outputs []string, reached func(point string)) error {
+func (w *workFolder) swap(last *published, outputs []string, opts *Options) error {
 	out := last.dir
 	info, err := os.Lstat(out)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -154,14 +154,17 @@ func (w *workFolder) swap(last *published, outputs []string, reached func(point 
 	if err := last.checkOurs(outputs); err != nil {
 		return err
 	}
-	err = exchange(w.set, out)
+	err = errors.ErrUnsupported
+	if !opts.inTwo {
+		err = exchange(w.set, out)
+	}
 	if errors.Is(err, errors.ErrUnsupported) {
-		return w.swapInTwo(last, outputs, reached)
+		return w.swapInTwo(last, outputs, opts)
 	}
 	if err != nil {
 		return err
 	}
-	reached("exchanged")
+	opts.reached("exchanged")
 	if err := last.at(w.set).checkOurs(outputs); err != nil { // it came at the last moment
 		return errors.Join(err, exchange(w.set, out))
 	}
@@ -177,11 +180,11 @@ func (p *published) at(dir string) *published {
 
 // swapInTwo does with two renames what cannot be done with one here. Between them nothing is at out; a build that is killed there leaves
 // the last set in the work folder, from where the next build puts it back.
-func (w *workFolder) swapInTwo(last *published, outputs []string, reached func(point string)) error {
+func (w *workFolder) swapInTwo(last *published, outputs []string, opts *Options) error {
 	if err := os.Rename(last.dir, w.old); err != nil {
 		return err
 	}
-	reached("moved away")
+	opts.reached("moved away")
 	err := last.at(w.old).checkOurs(outputs)
 	if err == nil {
 		err = os.Rename(w.set, last.dir)

@@ -32,8 +32,9 @@ type Options struct {
 	// not depend on it.
 	Cache string
 
-	// at, when not nil, is called at points of a build that tests want to know of.
-	at func(point string)
+	// For tests: at, when not nil, is called at points of a build; inTwo puts the set in place as systems do that cannot exchange folders.
+	at    func(point string)
+	inTwo bool
 }
 
 func (o *Options) reached(point string) {

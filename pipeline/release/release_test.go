@@ -25,11 +25,7 @@ import (
 func folder(t *testing.T, manifest string) Options {
 	t.Helper()
 	dir := pyreader.TempDir(t)
-	text, err := recipe.BuiltinText("whisper-encoder/f32")
-	if err != nil {
-		t.Fatal(err)
-	}
-	own := bytes.Replace(text, []byte(`name: "whisper-encoder/f32"`), []byte(`name: "whisper-encoder/own"`), 1)
+	own := ownRecipe(t)
 	for _, err := range []error{
 		os.Mkdir(filepath.Join(dir, "models"), 0o777),
 		whisperonnx.Write(filepath.Join(dir, "a.onnx"), whisperonnx.Odd),
@@ -43,6 +39,16 @@ func folder(t *testing.T, manifest string) Options {
 		}
 	}
 	return Options{Manifest: filepath.Join(dir, "release.txtpb"), Out: filepath.Join(pyreader.TempDir(t), "out")}
+}
+
+// ownRecipe is a recipe of somebody's own.
+func ownRecipe(t *testing.T) []byte {
+	t.Helper()
+	text, err := recipe.BuiltinText("whisper-encoder/f32")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Replace(text, []byte(`name: "whisper-encoder/f32"`), []byte(`name: "whisper-encoder/own"`), 1)
 }
 
 const two = `

@@ -29,7 +29,11 @@ var ErrNotSound = errors.New("the set is not sound")
 // artifact what the artifact says of itself, every byte of the artifacts, and that their contracts fit the xclbins and
 // instruction streams. The error names all faults, up to twenty.
 func Verify(ctx context.Context, dir string) error {
-	v := &verifier{dir: dir}
+	real, err := filepath.EvalSymlinks(dir) // a link to the folder is followed, those in it are not
+	if err != nil {
+		return err
+	}
+	v := &verifier{dir: real}
 	if err := v.run(ctx); err != nil {
 		return err
 	}
