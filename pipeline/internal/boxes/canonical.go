@@ -106,13 +106,32 @@ func transpose(dst, src []byte, size []uint64, order []int, elem int) {
 	width, step := int(size[last]), strides[last]
 	starts := rowStarts(size, order, strides)
 	const block = 16
+	row := width * elem
 	for first := 0; first < len(starts); first += block {
-		rows := starts[first:min(first+block, len(starts))]
+		at := starts[first:min(first+block, len(starts))]
+		from := src[first*row:]
+		if elem == 4 && len(at) == block && at[block-1]-at[0] == (block-1)*elem {
+			transposeBlock4(dst[at[0]:], from, row, step)
+			continue
+		}
 		for column := range width {
-			for i, at := range rows {
-				from := ((first+i)*width + column) * elem
-				copyElement(dst[at+column*step:], src[from:], elem)
+			for i, begin := range at {
+				copy(dst[begin+column*step:][:elem], from[i*row+column*elem:])
 			}
+		}
+	}
+}
+
+// transposeBlock4 does it for 16 rows of elements of 4 bytes that become columns beside each other, as those of most matrices do.
+func transposeBlock4(dst, src []byte, row, step int) {
+	var rows [16][]byte
+	for i := range rows {
+		rows[i] = src[i*row:][:row]
+	}
+	for at := 0; at+4 <= row; at += 4 {
+		to := (*[64]byte)(dst[at/4*step:])
+		for i := range rows {
+			*(*[4]byte)(to[4*i:]) = *(*[4]byte)(rows[i][at:])
 		}
 	}
 }
@@ -130,16 +149,4 @@ func rowStarts(size []uint64, order, strides []int) []int {
 		starts = next
 	}
 	return starts
-}
-
-// copyElement copies an element of 1, 2, 4 or 8 bytes, without a call.
-func copyElement(dst, src []byte, elem int) {
-	switch elem {
-	case 4:
-		*(*[4]byte)(dst) = *(*[4]byte)(src)
-	case 2:
-		*(*[2]byte)(dst) = *(*[2]byte)(src)
-	default:
-		copy(dst[:elem], src[:elem])
-	}
 }
