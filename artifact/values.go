@@ -117,6 +117,38 @@ func (v *Values) add(p piece) {
 	v.pieces = append(v.pieces, p)
 }
 
+// Permuted gives the same values with their axes in another order: axis i is axis order[i] of v.
+func (v *Values) Permuted(order ...int) (*Values, error) {
+	sorted := slices.Sorted(slices.Values(order))
+	for i, axis := range sorted {
+		if axis != i {
+			return nil, v.badOrder(order)
+		}
+	}
+	if len(order) != len(v.Shape) {
+		return nil, v.badOrder(order)
+	}
+	permuted := *v
+	permuted.Shape = permute(v.Shape, order)
+	permuted.pieces = slices.Clone(v.pieces)
+	for i := range permuted.pieces {
+		permuted.pieces[i].From = permute(v.pieces[i].From, order)
+	}
+	return &permuted, nil
+}
+
+func (v *Values) badOrder(order []int) error {
+	return v.file.fault("values", v.Name, ErrInvalid, "%v is no order of %d axes", order, len(v.Shape))
+}
+
+func permute[T any](s []T, order []int) []T {
+	out := make([]T, len(order))
+	for i, axis := range order {
+		out[i] = s[axis]
+	}
+	return out
+}
+
 // WriteFloat32 writes the values as little-endian float32, rounded where a scale has to be undone. Memory does not grow with
 // them: it is less than 64 MiB.
 func (v *Values) WriteFloat32(w io.Writer) error { return v.write(w, element.F32, false) }

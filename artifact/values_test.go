@@ -140,6 +140,58 @@ func TestParameterValues(t *testing.T) {
 	}
 }
 
+// TestPermuted: values in another order of axes are those of the transposed array, also where they are gathered in several bands.
+func TestPermuted(t *testing.T) {
+	t.Parallel()
+	f := newSample(16384).file(t)
+	turned := 0
+	for i := range f.Index.Parameters {
+		v, err := f.ParameterValues(f.Index.Parameters[i].Name)
+		if errors.Is(err, ErrUnsupported) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := len(v.Shape)
+		all := float32s(t, v)
+		v.limits.band = 7
+		for first := range n {
+			order := make([]int, n)
+			for j := range order {
+				order[j] = (first + j) % n
+			}
+			p, err := v.Permuted(order...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := float32s(t, p)
+			k := 0
+			eachIndex(p.Shape, func(index []uint64) {
+				at := uint64(0)
+				for axis := range n {
+					at = at*v.Shape[axis] + index[slices.Index(order, axis)]
+				}
+				if math.Float32bits(got[k]) != math.Float32bits(all[at]) {
+					t.Fatalf("%q in order %v: element %v is %v, want %v", v.Name, order, index, got[k], all[at])
+				}
+				k++
+			})
+			if first > 0 {
+				turned++
+			}
+		}
+		for _, order := range [][]int{make([]int, n+1), append(make([]int, n), n), {n}, {-1}} {
+			if _, err := v.Permuted(order...); !errors.Is(err, ErrInvalid) {
+				t.Errorf("%q in order %v: %v", v.Name, order, err)
+			}
+		}
+	}
+	if turned == 0 {
+		t.Error("the sample has no parameter of several axes")
+	}
+}
+
 func TestValuesNotFound(t *testing.T) {
 	t.Parallel()
 	f := newSmallSample().file(t)

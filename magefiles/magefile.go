@@ -8,4 +8,6 @@ import (
 	_ "npuw/magefiles/targets"
 	//mage:import
 	_ "npuw/magefiles/targets/lanes"
+	//mage:import
+	_ "npuw/magefiles/weights"
 )

@@ -38,12 +38,12 @@ type Build struct {
 // Prepare opens the model at path and plans its artifact by a recipe: the name of a built-in one, the path of a file (it ends in
 // .txtpb), or empty for the default of the model's family. The Build must be closed.
 func Prepare(path, recipeName string) (*Build, error) {
-	c, m, err := families.Open(path)
+	c, models, err := families.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	b := &Build{Catalogue: c, Model: m}
-	if err := b.plan(recipeName); err != nil {
+	b := &Build{Catalogue: c}
+	if err := b.plan(models, recipeName); err != nil {
 		c.Close()
 		return nil, err
 	}
@@ -53,16 +53,23 @@ func Prepare(path, recipeName string) (*Build, error) {
 	return b, nil
 }
 
-func (b *Build) plan(recipeName string) error {
-	if b.Model == nil {
+// plan plans the artifact of the model that the recipe is for, or else of the first, which the recipe will refuse.
+func (b *Build) plan(models []*model.Model, recipeName string) error {
+	if len(models) == 0 {
 		return &source.Error{
 			File: b.Catalogue.Path, Offset: -1, Problem: "no family of models that npuw knows",
 			Next: "`npuw sources` lists what the file holds", Err: source.ErrNotRecognised,
 		}
 	}
 	var err error
-	if b.Recipe, err = findRecipe(recipeName, b.Model.Family); err != nil {
+	if b.Recipe, err = findRecipe(recipeName, models[0].Family); err != nil {
 		return err
+	}
+	b.Model = models[0]
+	for _, m := range models {
+		if m.Family == b.Recipe.Family {
+			b.Model = m
+		}
 	}
 	b.Plan, err = plan.New(b.Model, b.Recipe)
 	return err

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"npuw/magefiles/weights"
 	"npuw/pipeline/release"
 )
 
@@ -111,7 +112,7 @@ func (p *project) sameRelease(ctx context.Context) error {
 	defer os.RemoveAll(tmp)
 	dirs := []string{filepath.Join(tmp, "first"), filepath.Join(tmp, "second")}
 	for _, dir := range dirs {
-		err := release.Build(ctx, release.Options{Manifest: p.path(defaultRelease), Out: dir, Progress: io.Discard})
+		err := release.Build(ctx, release.Options{Manifest: p.path(weights.DefaultRelease), Out: dir, Progress: io.Discard})
 		if err != nil {
 			return err
 		}

@@ -3,10 +3,8 @@ package targets
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +12,8 @@ import (
 	"time"
 
 	"github.com/magefile/mage/mg"
+
+	"npuw/magefiles/internal/call"
 )
 
 // maxLine is how many bytes of a command an error repeats.
@@ -32,37 +32,15 @@ func openProject() (*project, error) {
 	if err != nil {
 		return nil, err
 	}
-	root, err := moduleRoot(dir)
+	root, err := call.Root(dir)
 	if err != nil {
 		return nil, err
 	}
 	return &project{root: root, stdout: os.Stdout, stderr: os.Stderr, verbose: mg.Verbose()}, nil
 }
 
-// moduleRoot returns the nearest folder, from dir upwards, that holds a go.mod.
-func moduleRoot(dir string) (string, error) {
-	for at := dir; ; at = filepath.Dir(at) {
-		_, err := os.Stat(filepath.Join(at, "go.mod"))
-		if err == nil {
-			return at, nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return "", err
-		}
-		if at == filepath.Dir(at) {
-			return "", fmt.Errorf("%s: no go.mod here or above: run mage inside the project", dir)
-		}
-	}
-}
-
-// path returns a slash-separated path below the root in the system's form: relative when the current folder is the root, so
-// that messages stay short.
-func (p *project) path(name string) string {
-	if dir, err := os.Getwd(); err == nil && dir == p.root {
-		return filepath.FromSlash(name)
-	}
-	return filepath.Join(p.root, filepath.FromSlash(name))
-}
+// path is call.Path from the root.
+func (p *project) path(name string) string { return call.Path(p.root, name) }
 
 // run runs a command at the root and passes its output through. Each env is a NAME=value beside the current environment.
 func (p *project) run(ctx context.Context, env []string, name string, args ...string) error {

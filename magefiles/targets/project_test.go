@@ -35,20 +35,6 @@ func writeFile(t *testing.T, root, name, text string) {
 	}
 }
 
-func TestModuleRoot(t *testing.T) {
-	t.Parallel()
-	p, _ := newProject(t, map[string]string{"a/b/c.go": "package b\n", "inner/go.mod": "module inner\n"})
-	for dir, want := range map[string]string{".": ".", "a": ".", "a/b": ".", "inner": "inner"} {
-		got, err := moduleRoot(filepath.Join(p.root, dir))
-		if want = filepath.Join(p.root, want); err != nil || got != want {
-			t.Errorf("from %s: got %q, %v, want %q", dir, got, err, want)
-		}
-	}
-	if got, err := moduleRoot(pyreader.TempDir(t)); err == nil {
-		t.Errorf("outside any module: got %q, want an error", got)
-	}
-}
-
 func TestRun(t *testing.T) {
 	t.Parallel()
 	p, stdout := newProject(t, nil)
@@ -81,15 +67,4 @@ func sameFile(t *testing.T, a, b string) bool {
 	infoA, errA := os.Stat(a)
 	infoB, errB := os.Stat(b)
 	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
-}
-
-func TestGiven(t *testing.T) {
-	t.Parallel()
-	zero := 0
-	if got := given(&zero, 5); got != 0 {
-		t.Errorf("a flag given as 0: got %d", got)
-	}
-	if got := given(nil, 5); got != 5 {
-		t.Errorf("a flag left out: got %d, want the default 5", got)
-	}
 }

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 
 	"github.com/magefile/mage/mg"
+
+	"npuw/magefiles/internal/call"
 )
 
 // defaultModels is not the folder of a set, which holds nothing else.
@@ -21,7 +23,7 @@ func (Testdata) Model(ctx context.Context, size, out, form *string) error {
 	if err != nil {
 		return err
 	}
-	args, err := modelArgs(p, given(size, "base"), out, given(form, ""))
+	args, err := modelArgs(p, call.Given(size, "base"), out, call.Given(form, ""))
 	if err != nil {
 		return err
 	}
@@ -30,7 +32,7 @@ func (Testdata) Model(ctx context.Context, size, out, form *string) error {
 
 // modelArgs is the go command that writes a model. Its paths do not depend on the current folder.
 func modelArgs(p *project, size string, out *string, form string) ([]string, error) {
-	path, err := filepath.Abs(given(out, p.path(filepath.Join(defaultModels, fmt.Sprintf("whisper-%s-encoder.onnx", size)))))
+	path, err := filepath.Abs(call.Given(out, p.path(filepath.Join(defaultModels, fmt.Sprintf("whisper-%s-encoder.onnx", size)))))
 	if err != nil {
 		return nil, err
 	}

@@ -30,6 +30,7 @@ const (
 	ByPath      Way = "path"      // the path of modules by which the node is called that has the parameter as an operand
 	ByValue     Way = "value"     // the name of the tensor, which is one of a state dict
 	ByStructure Way = "structure" // what the operand is to the graph
+	ByState     Way = "state"     // the name of the tensor, in a file that holds a state dict and no graph
 )
 
 // Attribute is one size or constant of a model ("layers", "d_model", "heads", "ffn", "mels", "positions", "eps").

@@ -37,15 +37,15 @@ func encoder(t testing.TB, c whisperonnx.Config) string {
 // open opens a model file for the length of the test.
 func open(t testing.TB, path string) (*source.Catalogue, *model.Model) {
 	t.Helper()
-	c, m, err := families.Open(path)
+	c, models, err := families.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	if m == nil {
+	if len(models) == 0 {
 		t.Fatalf("%s is not recognised", path)
 	}
-	return c, m
+	return c, models[0]
 }
 
 // planned plans an artifact by a built-in recipe.

@@ -16,14 +16,14 @@ import (
 // opened is a model in a file.
 func opened(t *testing.T, path string) *model.Model {
 	t.Helper()
-	c, m, err := families.Open(path)
+	c, models, err := families.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return m
+	return models[0]
 }
 
 // TestArtifacts: what recipes make of models can be written as an artifact, whose index proves places, planes, bijections, placements

@@ -144,9 +144,9 @@ func (c *cache) files(infos ...fs.FileInfo) (key string, latest time.Time) {
 	return b.String(), latest
 }
 
-// get looks up what was digested of files.
+// get looks up what was digested of files; what is "" where it cannot be told.
 func (c *cache) get(files, what string) (Digest, bool) {
-	if c == nil || files == "" {
+	if c == nil || files == "" || what == "" {
 		return Digest{}, false
 	}
 	c.mu.Lock()
@@ -164,7 +164,7 @@ func (c *cache) get(files, what string) (Digest, bool) {
 
 // put remembers a digest of files that were last changed at latest and read from began on.
 func (c *cache) put(files string, latest, began time.Time, what string, d Digest) {
-	if c == nil || files == "" || latest.After(began.Add(-racy)) {
+	if c == nil || files == "" || what == "" || latest.After(began.Add(-racy)) {
 		return
 	}
 	c.mu.Lock()

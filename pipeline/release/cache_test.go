@@ -129,6 +129,11 @@ func TestCacheOfParameters(t *testing.T) {
 		t.Error("known, though it lies elsewhere")
 	}
 	p.Tensor.Data.Offset--
+	p.Tensor.Data.Decoder = decoder{}
+	if _, known := s.cached(); known {
+		t.Error("known, though it is computed")
+	}
+	p.Tensor.Data.Decoder = nil
 	external := path + "_data"
 	now := time.Now().Add(-time.Hour)
 	must(t, os.Chtimes(external, now, now))
@@ -136,6 +141,8 @@ func TestCacheOfParameters(t *testing.T) {
 		t.Error("known, though a file of it was touched")
 	}
 }
+
+type decoder struct{ source.Decoder }
 
 // A damaged cache is as none.
 func TestDamagedCache(t *testing.T) {
@@ -197,8 +204,8 @@ func TestPlaceKnowsEveryField(t *testing.T) {
 		of     any
 		fields string
 	}{
-		{source.Tensor{}, "Name Type Shape Data"},
-		{source.Data{}, "File Offset Size Run Apart Inline"},
+		{source.Tensor{}, "Name Type Shape Data Stored Codes"}, // pack makes nothing of Codes
+		{source.Data{}, "File Offset Size Run Apart Inline Decoder"},
 	} {
 		var names []string
 		for _, f := range reflect.VisibleFields(reflect.TypeOf(test.of)) {

@@ -158,9 +158,13 @@ func (w untilOver) Write(b []byte) (int, error) {
 }
 
 // place says which bytes of a model's files a parameter is made of, and how: with them, it gives the digest. Values that stand in the
-// catalogue itself are named by their own digest.
+// catalogue itself are named by their own digest. Of values that are computed as they are read nothing is said, "", and nothing
+// remembered: what computes them may change.
 func place(p *model.Parameter) string {
 	d := &p.Tensor.Data
+	if d.Decoder != nil {
+		return ""
+	}
 	inline := ""
 	if d.Inline != nil {
 		inline = Digest(sha256.Sum256(d.Inline)).String()

@@ -27,7 +27,7 @@ const (
 	maxListing = 16 << 20
 )
 
-// Listing is what release.json says: schema/FORMAT.md, section 12, defines it. It depends on nothing but what the set was made of.
+// Listing is what release.json says: schema/RELEASE.md defines it. It depends on nothing but what the set was made of.
 type Listing struct {
 	Format    string     `json:"format"`
 	Version   int        `json:"version"`

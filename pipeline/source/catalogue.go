@@ -15,6 +15,11 @@ type Catalogue struct {
 	Path    string   // of the main file, as it was given
 	Tensors []Tensor // in the order of the file; names are unique
 	Files   []*File  // Files[0] is the main file, the others hold external data
+	// Sizes are numbers that the file states beside its tensors, under its own names ("dims.n_audio_head"); nil where it states none.
+	Sizes map[string]int64
+	// Others are the tensors that hold no floats, and so no weights, and the names of their types as the file has them ("I64"); nil where
+	// there are none.
+	Others map[string]string
 }
 
 // ReadAt fills dst with the bytes of t from byte offset of its data. It fails, naming file, tensor and offset, if the
@@ -38,9 +43,18 @@ func (c *Catalogue) ReadAt(dst []byte, t *Tensor, offset int64) error {
 			Problem: fmt.Sprintf("read of %d bytes at %d of a tensor of %d bytes", len(dst), offset, size),
 		}
 	}
-	if d.Inline != nil {
+	switch {
+	case d.Inline != nil:
 		copy(dst, d.Inline[offset:])
 		return nil
+	case d.Decoder != nil:
+		if n := int64(t.Type.Size()); offset%n != 0 || int64(len(dst))%n != 0 {
+			return &Error{
+				File: f.Path, Offset: -1, Thing: thing(t), Err: ErrMisuse,
+				Problem: fmt.Sprintf("read of %d bytes at %d of a tensor in %v that is computed; whole elements were expected", len(dst), offset, t.Type),
+			}
+		}
+		return d.Decoder.Decode(c, dst, offset)
 	}
 	for len(dst) > 0 {
 		at, n := d.Offset+offset, int64(len(dst))

@@ -94,7 +94,7 @@ func rootCommand() *cobra.Command {
 		root.AddCommand(commands...)
 	}
 	add("make", sourcesCommand(), recipesCommand(), planCommand(), packCommand(), layoutCommand())
-	add("use", inspectCommand(), reportCommand(), verifyCommand(), diffCommand(), extractCommand(), runCommand(), benchCommand(), xclbinCommand(), deviceCommand())
+	add("use", inspectCommand(), reportCommand(), verifyCommand(), diffCommand(), extractCommand(), exportCommand(), runCommand(), benchCommand(), xclbinCommand(), deviceCommand())
 	root.SetFlagErrorFunc(flagError)
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()

@@ -12,7 +12,6 @@ import (
 	"npuw/pipeline/model"
 	"npuw/pipeline/model/families"
 	"npuw/pipeline/source"
-	"npuw/pipeline/source/onnx"
 )
 
 func sourcesCommand() *cobra.Command {
@@ -29,16 +28,20 @@ func sourcesCommand() *cobra.Command {
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		catalogue, m, err := families.Open(args[0])
+		catalogue, models, err := families.Open(args[0])
 		problem := ""
 		if errors.Is(err, source.ErrParameters) {
 			problem = err.Error()
-			catalogue, err = openIncomplete(args[0])
+			catalogue, err = families.OpenCatalogue(args[0])
 		}
 		if err != nil {
 			return err
 		}
 		defer catalogue.Close()
+		var m *model.Model
+		if len(models) > 0 {
+			m = models[0]
+		}
 		list := listSource(catalogue, m)
 		list.Problem = problem
 		if asJSON {
@@ -47,15 +50,6 @@ func sourcesCommand() *cobra.Command {
 		return printSource(cmd.OutOrStdout(), list, m)
 	}
 	return c
-}
-
-// openIncomplete opens a model of a known family whose parameters are not all that they should be.
-func openIncomplete(path string) (*source.Catalogue, error) {
-	m, err := onnx.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	return &m.Catalogue, nil
 }
 
 // sourceListing is what `npuw sources --json` prints. Its JSON is an interface: fields are added, never changed.
@@ -93,7 +87,8 @@ type parameterListing struct {
 	Perm   []int    `json:"perm"`           // axis i of the parameter is axis perm[i] of the tensor
 	Part   string   `json:"part,omitempty"` // of the tensor, which holds other parameters too
 	Origin string   `json:"origin"`
-	// NamedBy has each way in which the name was found: "path" of the node, "value" (the tensor's name), "structure" of the graph.
+	// NamedBy has each way in which the name was found: "path" of the node, "value" (the tensor's name), "structure" of the graph;
+	// "state" (the tensor's name) where the file has no graph.
 	NamedBy []string `json:"named_by"`
 	Note    string   `json:"note,omitempty"` // on a name in the file that does not count
 }
@@ -179,7 +174,7 @@ func printSource(w io.Writer, l sourceListing, m *model.Model) error {
 // howNamed tells how a parameter got its name where that was in one way alone, or another name does not count; "" elsewhere.
 func howNamed(p *model.Parameter) string {
 	how := ""
-	if len(p.Ways) == 1 {
+	if len(p.Ways) == 1 && p.Ways[0] != model.ByState {
 		how = fmt.Sprintf(" (named by %s alone)", p.Ways[0])
 	}
 	if p.Note != "" {

@@ -135,16 +135,26 @@ func compare(t *testing.T, c whisperonnx.Config, model string, input []float32, 
 
 func runArtifact(t *testing.T, model, recipeName string, activations element.Format, input []float32) []float32 {
 	t.Helper()
-	ctx := context.Background()
+	return runPacked(t, packBy(t, model, recipeName), activations, input)
+}
+
+func packBy(t *testing.T, model, recipeName string) string {
+	t.Helper()
 	b, err := pipeline.Prepare(model, recipeName)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer b.Close()
 	path := filepath.Join(pyreader.TempDir(t), "model.npuw")
-	if _, err := b.Pack(ctx, path, pack.Options{NoSync: true}); err != nil {
+	if _, err := b.Pack(t.Context(), path, pack.Options{NoSync: true}); err != nil {
 		t.Fatal(err)
 	}
+	return path
+}
+
+func runPacked(t *testing.T, path string, activations element.Format, input []float32) []float32 {
+	t.Helper()
+	ctx := context.Background()
 	d := cpu.New(cpu.Options{})
 	m, err := device.Load(ctx, d, path, device.LoadOptions{})
 	if err != nil {

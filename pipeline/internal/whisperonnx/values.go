@@ -1,9 +1,12 @@
 package whisperonnx
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"strings"
+
+	"github.com/x448/float16"
 
 	"npuw/artifact/element"
 )
@@ -106,4 +109,26 @@ func mix(x uint64) uint64 {
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31
+}
+
+// NewParameter gives a tensor that is none of a Config's, with values of its own for each seed.
+func NewParameter(name string, format element.Format, seed uint64, shape ...int) Parameter {
+	return Parameter{Name: name, Shape: shape, format: format, seed: mix(seed)}
+}
+
+// AppendBytes appends the encoding of all values in format, little-endian; every value must be one of that format.
+func (p *Parameter) AppendBytes(b []byte, format element.Format) []byte {
+	for i := range p.Elements() {
+		switch x := p.At(i); format {
+		case element.F16:
+			b = binary.LittleEndian.AppendUint16(b, float16.Fromfloat32(float32(x)).Bits())
+		case element.BF16:
+			b = binary.LittleEndian.AppendUint16(b, uint16(math.Float32bits(float32(x))>>16))
+		case element.F64:
+			b = binary.LittleEndian.AppendUint64(b, math.Float64bits(x))
+		default:
+			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(float32(x)))
+		}
+	}
+	return b
 }

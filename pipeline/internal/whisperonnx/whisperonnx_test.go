@@ -49,15 +49,15 @@ func TestWrite(t *testing.T) {
 			if err := Write(path, c); err != nil {
 				t.Fatal(err)
 			}
-			catalogue, m, err := families.Open(path)
+			catalogue, models, err := families.Open(path)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer catalogue.Close()
-			if m == nil {
+			if len(models) != 1 {
 				t.Fatal("not recognised")
 			}
-			if err := c.Check(catalogue, m); err != nil {
+			if err := c.Check(catalogue, models[0]); err != nil {
 				t.Error(err)
 			}
 		})
@@ -213,7 +213,7 @@ func TestCheckFails(t *testing.T) {
 	if err := Write(path, Odd); err != nil {
 		t.Fatal(err)
 	}
-	catalogue, m, err := families.Open(path)
+	catalogue, models, err := families.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +224,7 @@ func TestCheckFails(t *testing.T) {
 	} {
 		c := Odd
 		change(&c)
-		if c.Check(catalogue, m) == nil {
+		if c.Check(catalogue, models[0]) == nil {
 			t.Errorf("other %s: no difference found", name)
 		}
 	}

@@ -4,45 +4,73 @@ package families
 import (
 	"errors"
 	"io"
+	"strings"
 
 	"npuw/pipeline/model"
-	"npuw/pipeline/model/whisper"
 	"npuw/pipeline/source"
-	"npuw/pipeline/source/onnx"
 )
 
-// Open opens the model file at path. The model is nil if the file can be read and belongs to no known family; a file that
-// belongs to one and does not fit it is an error. The catalogue is the caller's to close.
-func Open(path string) (*source.Catalogue, *model.Model, error) {
-	if err := checkKind(path); err != nil {
-		return nil, nil, err
-	}
-	m, err := onnx.Open(path)
+// Open opens the model file at path and gives the models in it: a checkpoint of an encoder and a decoder is a model of each family,
+// and one of the family of both. The first is the one to take when nobody asks for another. There is none if the file can be read
+// and belongs to no known family; a file that belongs to one and does not fit it is an error. The catalogue is the caller's to close.
+func Open(path string) (*source.Catalogue, []*model.Model, error) {
+	c, recognise, err := open(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	recognised, err := whisper.Recognise(m)
+	models, err := recognise()
 	if err != nil && !errors.Is(err, source.ErrNotRecognised) {
-		m.Close()
+		c.Close()
 		return nil, nil, err
 	}
-	return &m.Catalogue, recognised, nil
+	return c, models, nil
 }
 
-// checkKind looks at the first bytes of a file.
-func checkKind(path string) error {
+// OpenCatalogue opens the model file at path and does not ask which models are in it. The catalogue is the caller's to close.
+func OpenCatalogue(path string) (*source.Catalogue, error) {
+	c, _, err := open(path)
+	return c, err
+}
+
+// OpenRecogniser opens the model file at path and gives what recognises the models in it: each time that it is called, from what the files
+// of the catalogue hold then. Its error wraps source.ErrNotRecognised if there is none of a known family. The catalogue is the caller's
+// to close.
+func OpenRecogniser(path string) (c *source.Catalogue, recognise func() ([]*model.Model, error), err error) {
+	return open(path)
+}
+
+// open opens a file of any kind. The function it gives recognises the models in it.
+func open(path string) (*source.Catalogue, recogniser, error) {
+	k, err := kindOf(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	return k.open(path)
+}
+
+// prefixBytes are what a kind of file is recognised by.
+const prefixBytes = 512
+
+// kindOf looks at the first bytes of a file.
+func kindOf(path string) (*kind, error) {
 	f, err := source.OpenFile(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer f.Close()
-	var prefix [16]byte
+	var prefix [prefixBytes]byte
 	n, err := f.ReadAt(prefix[:], 0)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return &source.Error{File: path, Offset: 0, Problem: "cannot be read: " + err.Error(), Next: "check the disk, or copy the file elsewhere", Err: err}
+		return nil, &source.Error{File: path, Offset: 0, Problem: "cannot be read: " + err.Error(), Next: "check the disk, or copy the file elsewhere", Err: err}
 	}
-	if !onnx.Recognise(prefix[:n]) {
-		return &source.Error{File: path, Offset: 0, Problem: "not a kind of model file that is read", Next: "give an .onnx file", Err: source.ErrNotRecognised}
+	var names []string
+	for i := range kinds {
+		if kinds[i].recognise(prefix[:n]) {
+			return &kinds[i], nil
+		}
+		names = append(names, kinds[i].name)
 	}
-	return nil
+	return nil, &source.Error{
+		File: path, Offset: 0, Problem: "not a kind of model file that is read", Next: "give one of these: " + strings.Join(names, ", "), Err: source.ErrNotRecognised,
+	}
 }

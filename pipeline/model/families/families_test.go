@@ -18,15 +18,15 @@ const testdata = "../../../testdata/whisper-tiny/whisper-tiny-"
 
 func TestOpen(t *testing.T) {
 	t.Parallel()
-	c, m, err := families.Open(testdata + "encoder.onnx")
+	c, models, err := families.Open(testdata + "encoder.onnx")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if c.Kind != "onnx" || m == nil || m.Family != "whisper-encoder" {
-		t.Fatalf("%s, %+v", c.Kind, m)
+	if c.Kind != "onnx" || len(models) != 1 || models[0].Family != "whisper-encoder" {
+		t.Fatalf("%s, %+v", c.Kind, models)
 	}
-	for _, p := range m.Parameters {
+	for _, p := range models[0].Parameters {
 		if err := c.ReadAt(make([]byte, 2), &p.Tensor, 0); err != nil {
 			t.Errorf("%s: %v", p.Name, err)
 		}
@@ -42,9 +42,9 @@ func TestOpenUnknownFamily(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, m, err := families.Open(write(t, b))
-	if err != nil || m != nil {
-		t.Fatalf("%+v, %v; expected no model and no error", m, err)
+	c, models, err := families.Open(write(t, b))
+	if err != nil || len(models) != 0 {
+		t.Fatalf("%+v, %v; expected no model and no error", models, err)
 	}
 	defer c.Close()
 	if len(c.Tensors) != 1 || c.Tensors[0].Name != "w" {
@@ -64,8 +64,8 @@ func TestOpenRefuses(t *testing.T) {
 		testdata + "encoder-q4.onnx":         source.ErrUnsupported,
 		testdata + "encoder-uint8.onnx":      source.ErrUnsupported,
 	} {
-		c, m, err := families.Open(path)
-		if c != nil || m != nil || !errors.Is(err, want) {
+		c, models, err := families.Open(path)
+		if c != nil || models != nil || !errors.Is(err, want) {
 			t.Errorf("%s: %v, expected %v", path, err, want)
 		}
 	}

@@ -128,7 +128,7 @@ func (e *encoder) checkScales(s *structure) error {
 // readEps finds the epsilon of every LayerNorm, and checks that all agree.
 func (e *encoder) readEps() error {
 	first := ""
-	for _, s := range e.specs() {
+	for _, s := range encoderSpecs(e.sizes) {
 		if !strings.HasSuffix(s.name, "layer_norm.weight") {
 			continue
 		}

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"npuw/artifact/element"
 	"npuw/pipeline/model"
 	"npuw/pipeline/source"
 	"npuw/pipeline/source/onnx"
@@ -142,7 +141,7 @@ func (e *encoder) nameParts(w *onnx.Weight, places []place) error {
 // of q, k and v at once are given zeros for it.
 func (e *encoder) keep(name string, p *parameter) error {
 	if strings.HasSuffix(name, ".self_attn.k_proj.bias") {
-		zero, err := e.isZero(&p.Weight)
+		zero, err := isZero(&e.m.Catalogue, &p.Tensor)
 		if zero || err != nil {
 			e.zeroBiases++
 			return err
@@ -154,24 +153,4 @@ func (e *encoder) keep(name string, p *parameter) error {
 	}
 	e.byName[name] = p
 	return nil
-}
-
-// isZero reports whether all values of w are 0.
-func (e *encoder) isZero(w *onnx.Weight) (bool, error) {
-	raw := make([]byte, min(w.Tensor.Data.Size, 64<<10))
-	values := make([]float64, len(raw)/w.Tensor.Type.Size())
-	for at := int64(0); at < w.Tensor.Data.Size; at += int64(len(raw)) {
-		raw = raw[:min(int64(len(raw)), w.Tensor.Data.Size-at)]
-		values = values[:len(raw)/w.Tensor.Type.Size()]
-		if err := e.m.ReadAt(raw, &w.Tensor, at); err != nil {
-			return false, err
-		}
-		if err := element.ToFloat64(values, raw, w.Tensor.Type); err != nil {
-			return false, err
-		}
-		if slices.ContainsFunc(values, func(x float64) bool { return x != 0 }) {
-			return false, nil
-		}
-	}
-	return true, nil
 }

@@ -12,61 +12,101 @@ import (
 // kernelWidth is that of both convolutions, in every Whisper.
 const kernelWidth = 3
 
-// spec is one parameter that an encoder of given sizes has.
+// sizes are those of an encoder or of a decoder.
+type sizes struct {
+	layers, dModel, heads, ffn, positions uint64
+
+	mels  uint64 // of an encoder
+	vocab uint64 // of a decoder
+}
+
+// spec is one parameter that an encoder or decoder of given sizes has.
 type spec struct {
 	name, axes string
 	shape      []uint64
 }
 
-// specs gives the parameters of the encoder in canonical order.
-func (e *encoder) specs() []spec {
-	d, f := e.dModel, e.ffn
-	var list []spec
-	vector := func(name string, n uint64) { list = append(list, spec{prefix + name, "N", []uint64{n}}) }
-	linear := func(name string, n, k uint64, bias bool) {
-		list = append(list, spec{prefix + name + ".weight", "NK", []uint64{n, k}})
-		if bias {
-			vector(name+".bias", n)
-		}
-	}
-	norm := func(name string) {
-		vector(name+".weight", d)
-		vector(name+".bias", d)
-	}
-	conv := func(name string, c uint64) {
-		list = append(list, spec{prefix + name + ".weight", "NCX", []uint64{d, c, kernelWidth}})
-		vector(name+".bias", d)
-	}
-	conv("conv1", e.mels)
-	conv("conv2", d)
-	list = append(list, spec{prefix + "embed_positions.weight", "PN", []uint64{e.positions, d}})
-	for i := range e.layers {
-		layer := fmt.Sprintf("layers.%d.", i)
-		linear(layer+"self_attn.q_proj", d, d, true)
-		linear(layer+"self_attn.k_proj", d, d, false) // a bias on keys would cancel in the softmax
-		linear(layer+"self_attn.v_proj", d, d, true)
-		linear(layer+"self_attn.out_proj", d, d, true)
-		norm(layer + "self_attn_layer_norm")
-		linear(layer+"fc1", f, d, true)
-		linear(layer+"fc2", d, f, true)
-		norm(layer + "final_layer_norm")
-	}
-	norm("layer_norm")
-	return list
+// specList collects specs, in canonical order.
+type specList struct {
+	prefix string
+	list   []spec
 }
 
-// measure reads the sizes that parameters have.
-func (e *encoder) measure() error {
+func (l *specList) add(name, axes string, shape ...uint64) {
+	l.list = append(l.list, spec{l.prefix + name, axes, shape})
+}
+
+// affine adds a weight with a bias for its first axis.
+func (l *specList) affine(name, axes string, shape ...uint64) {
+	l.add(name+".weight", axes, shape...)
+	l.add(name+".bias", "N", shape[0])
+}
+
+// attention adds the projections of an attention of width d and the LayerNorm before it. A bias on keys would cancel in the softmax:
+// there is none.
+func (l *specList) attention(name string, d uint64) {
+	l.affine(name+".q_proj", "NK", d, d)
+	l.add(name+".k_proj.weight", "NK", d, d)
+	l.affine(name+".v_proj", "NK", d, d)
+	l.affine(name+".out_proj", "NK", d, d)
+	l.affine(name+"_layer_norm", "N", d)
+}
+
+// mlp adds the second half of a layer.
+func (l *specList) mlp(layer string, d, ffn uint64) {
+	l.affine(layer+"fc1", "NK", ffn, d)
+	l.affine(layer+"fc2", "NK", d, ffn)
+	l.affine(layer+"final_layer_norm", "N", d)
+}
+
+// encoderSpecs gives the parameters of an encoder in canonical order.
+func encoderSpecs(s sizes) []spec {
+	l, d := specList{prefix: prefix}, s.dModel
+	l.affine("conv1", "NCX", d, s.mels, kernelWidth)
+	l.affine("conv2", "NCX", d, d, kernelWidth)
+	l.add("embed_positions.weight", "PN", s.positions, d)
+	for i := range s.layers {
+		layer := fmt.Sprintf("layers.%d.", i)
+		l.attention(layer+"self_attn", d)
+		l.mlp(layer, d, s.ffn)
+	}
+	l.affine("layer_norm", "N", d)
+	return l.list
+}
+
+// decoderSpecs gives the parameters of a decoder in canonical order. The embedding of tokens is also the projection to logits: its
+// axes are those of a linear weight, N the vocabulary.
+func decoderSpecs(s sizes) []spec {
+	l, d := specList{prefix: decoderPrefix}, s.dModel
+	l.add("embed_tokens.weight", "NK", s.vocab, d)
+	l.add("embed_positions.weight", "PN", s.positions, d)
+	for i := range s.layers {
+		layer := fmt.Sprintf("layers.%d.", i)
+		l.attention(layer+"self_attn", d)
+		l.attention(layer+"encoder_attn", d)
+		l.mlp(layer, d, s.ffn)
+	}
+	l.affine("layer_norm", "N", d)
+	return l.list
+}
+
+// countLayers counts the different N of names that begin with side and "layers.N.".
+func countLayers[T any](side string, names map[string]T) uint64 {
 	layers := map[string]bool{}
-	for name := range e.byName {
-		if rest, ok := strings.CutPrefix(name, prefix+"layers."); ok {
+	for name := range names {
+		if rest, ok := strings.CutPrefix(name, side+"layers."); ok {
 			index, _, _ := strings.Cut(rest, ".")
 			if n, err := strconv.ParseUint(index, 10, 31); err == nil && strconv.FormatUint(n, 10) == index {
 				layers[index] = true
 			}
 		}
 	}
-	e.layers = len(layers)
+	return uint64(len(layers))
+}
+
+// measure reads the sizes that parameters have.
+func (e *encoder) measure() error {
+	e.layers = countLayers(prefix, e.byName)
 	for _, s := range []struct {
 		name, axes string
 		axis       int
@@ -89,14 +129,40 @@ func (e *encoder) measure() error {
 	return nil
 }
 
-func (e *encoder) attributes() []model.Attribute {
+// encoderAttributes are what an artifact says of an encoder.
+func encoderAttributes(s sizes, eps float64) []model.Attribute {
 	return []model.Attribute{
-		{Name: "layers", Int: int64(e.layers)},
-		{Name: "d_model", Int: int64(e.dModel)},
-		{Name: "heads", Int: int64(e.heads)},
-		{Name: "ffn", Int: int64(e.ffn)},
-		{Name: "mels", Int: int64(e.mels)},
-		{Name: "positions", Int: int64(e.positions)},
-		{Name: "eps", Real: e.eps, IsReal: true},
+		{Name: "layers", Int: int64(s.layers)},
+		{Name: "d_model", Int: int64(s.dModel)},
+		{Name: "heads", Int: int64(s.heads)},
+		{Name: "ffn", Int: int64(s.ffn)},
+		{Name: "mels", Int: int64(s.mels)},
+		{Name: "positions", Int: int64(s.positions)},
+		{Name: "eps", Real: eps, IsReal: true},
 	}
+}
+
+// decoderAttributes are what an artifact says of a decoder.
+func decoderAttributes(s sizes, eps float64) []model.Attribute {
+	return []model.Attribute{
+		{Name: "layers", Int: int64(s.layers)},
+		{Name: "d_model", Int: int64(s.dModel)},
+		{Name: "heads", Int: int64(s.heads)},
+		{Name: "ffn", Int: int64(s.ffn)},
+		{Name: "vocab", Int: int64(s.vocab)},
+		{Name: "positions", Int: int64(s.positions)},
+		{Name: "eps", Real: eps, IsReal: true},
+	}
+}
+
+// wholeAttributes are what an artifact says of an encoder and its decoder: the encoder's under their own names.
+func wholeAttributes(encoder, decoder sizes, eps float64) []model.Attribute {
+	return append(
+		encoderAttributes(encoder, eps),
+		model.Attribute{Name: "decoder_layers", Int: int64(decoder.layers)},
+		model.Attribute{Name: "decoder_heads", Int: int64(decoder.heads)},
+		model.Attribute{Name: "decoder_ffn", Int: int64(decoder.ffn)},
+		model.Attribute{Name: "decoder_positions", Int: int64(decoder.positions)},
+		model.Attribute{Name: "vocab", Int: int64(decoder.vocab)},
+	)
 }

@@ -20,11 +20,18 @@ import (
 	"npuw/pipeline/source/onnx"
 )
 
-// Family is what model.Model.Family says of an encoder.
-const Family = "whisper-encoder"
+// What model.Model.Family says.
+const (
+	Family        = "whisper-encoder"
+	FamilyDecoder = "whisper-decoder"
+	FamilyWhole   = "whisper" // encoder and decoder
+)
 
-// prefix of every canonical name.
-const prefix = "encoder."
+// Prefixes of canonical names.
+const (
+	prefix        = "encoder."
+	decoderPrefix = "decoder."
+)
 
 // Recognise gives the parameters of a Whisper encoder under their canonical names and in canonical order, with the sizes
 // of the model; config.json in the model's folder is read too, if there is one, and must agree. The error wraps
@@ -64,9 +71,9 @@ func Recognise(m *onnx.Model) (*model.Model, error) {
 	if err := e.checkScales(s); err != nil {
 		return nil, err
 	}
-	result := &model.Model{Family: Family, Attributes: e.attributes(), Parameters: parameters}
+	result := &model.Model{Family: Family, Attributes: encoderAttributes(e.sizes, e.eps), Parameters: parameters}
 	if e.zeroBiases > 0 {
-		result.Notes = append(result.Notes, fmt.Sprintf("the biases of k_proj in %d layers are 0, and left out", e.zeroBiases))
+		result.Notes = append(result.Notes, noteZeroBiases(e.zeroBiases))
 	}
 	if unfit != nil {
 		result.Notes = append(result.Notes, "named by paths and values alone, since the graph could not be followed: "+unfit.Error())
@@ -136,12 +143,11 @@ type encoder struct {
 	m      *onnx.Model
 	trace  *tracer
 	byName map[string]*parameter // canonical name to what has it
-	layers int
 
 	zeroBiases int // of keys, left out
 
-	dModel, heads, ffn, mels, positions uint64
-	eps                                 float64
+	sizes
+	eps float64
 }
 
 // fail gives an error about the thing called name.
@@ -168,7 +174,7 @@ func (e *encoder) leftOver(weights []onnx.Weight) error {
 
 // parameters gives the expected parameters in canonical order, each checked.
 func (e *encoder) parameters() ([]model.Parameter, error) {
-	specs := e.specs()
+	specs := encoderSpecs(e.sizes)
 	parameters := make([]model.Parameter, 0, len(specs))
 	expected := make(map[string]bool, len(specs))
 	for _, s := range specs {

@@ -24,14 +24,14 @@ func TestRun(t *testing.T) {
 		if !strings.HasPrefix(stdout.String(), out) || strings.Contains(form, "external") != strings.Contains(stdout.String(), "m.onnx_data") {
 			t.Errorf("form %q: said %q", form, stdout.String())
 		}
-		c, m, err := families.Open(out)
+		c, models, err := families.Open(out)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
 		want, err := whisperonnx.Odd.With(form)
 		if err == nil {
-			err = want.Check(c, m)
+			err = want.Check(c, models[0])
 		}
 		if err != nil {
 			t.Errorf("form %q: %v", form, err)

@@ -1,11 +1,13 @@
-package targets
+package weights
 
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"github.com/magefile/mage/mg"
 
+	"npuw/magefiles/internal/call"
 	"npuw/pipeline/release"
 )
 
@@ -23,15 +25,15 @@ func (Release) Verify(ctx context.Context, dir string) error {
 
 // Plan says what build:weights would make anew, given the same flags, and why; -json says it for programs. It makes nothing.
 func (Release) Plan(ctx context.Context, release, out *string, json *bool) error {
-	p, err := openProject()
+	opts, err := releaseOptions(release, out)
 	if err != nil {
 		return err
 	}
-	list, err := changes(ctx, releaseOptions(p, release, out))
+	list, err := changes(ctx, opts)
 	if err != nil {
 		return err
 	}
-	return printChanges(p.stdout, list, given(json, false))
+	return printChanges(os.Stdout, list, call.Given(json, false))
 }
 
 // The flag -release hides the package of that name inside the target.

@@ -1,0 +1,105 @@
+// Package checkpoints makes checkpoints for tests: state dicts of Whisper models of any size under Hugging Face's or OpenAI's names, with
+// the values that whisperonnx gives the same encoder, as safetensors files and as torch.save writes them.
+package checkpoints
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"npuw/artifact/element"
+	"npuw/pipeline/internal/whisperonnx"
+)
+
+// Tensor is an entry of a state dict: contiguous, little-endian.
+type Tensor struct {
+	Name  string
+	Type  element.Format
+	Shape []int
+	Bytes []byte
+}
+
+// Decoder says what decoder a model has beside a whisperonnx.Config's encoder, whose width it shares.
+type Decoder struct{ Layers, FFN, Positions, Vocab int }
+
+// Tiny is the decoder of testdata/whisper-tiny, Odd one beside whisperonnx.Odd.
+var (
+	Tiny = Decoder{Layers: 2, FFN: 128, Positions: 32, Vocab: 384}
+	Odd  = Decoder{Layers: 1, FFN: 70, Positions: 5, Vocab: 51}
+)
+
+// Encoder gives the state dict of an encoder, with names that begin with "encoder.".
+func Encoder(c whisperonnx.Config) []Tensor {
+	c.Type = max(c.Type, element.F32)
+	var list []Tensor
+	for _, p := range c.Parameters() {
+		list = append(list, tensor(&p, c.Type))
+	}
+	return list
+}
+
+// Whisper gives the state dict of encoder and decoder as Hugging Face has it, but for the projection to logits.
+func Whisper(c whisperonnx.Config, d Decoder) []Tensor {
+	list := Encoder(c)
+	add := func(name string, shape ...int) {
+		p := whisperonnx.NewParameter("decoder."+name, max(c.Type, element.F32), c.Seed<<20+uint64(len(list)), shape...)
+		list = append(list, tensor(&p, max(c.Type, element.F32)))
+	}
+	pair := func(name string, shape ...int) {
+		add(name+".weight", shape...)
+		add(name+".bias", shape[0])
+	}
+	w := c.DModel
+	add("embed_tokens.weight", d.Vocab, w)
+	add("embed_positions.weight", d.Positions, w)
+	for i := range d.Layers {
+		layer := fmt.Sprintf("layers.%d.", i)
+		for _, attention := range []string{layer + "self_attn", layer + "encoder_attn"} {
+			add(attention+".k_proj.weight", w, w)
+			for _, projection := range []string{"v", "q", "out"} {
+				pair(attention+"."+projection+"_proj", w, w)
+			}
+			pair(attention+"_layer_norm", w)
+		}
+		pair(layer+"fc1", d.FFN, w)
+		pair(layer+"fc2", w, d.FFN)
+		pair(layer+"final_layer_norm", w)
+	}
+	pair("layer_norm", w)
+	return Renamed(list, func(name string) string { return "model." + name })
+}
+
+func tensor(p *whisperonnx.Parameter, format element.Format) Tensor {
+	return Tensor{Name: p.Name, Type: format, Shape: p.Shape, Bytes: p.AppendBytes(nil, format)}
+}
+
+// Renamed gives list with other names.
+func Renamed(list []Tensor, to func(name string) string) []Tensor {
+	list = slices.Clone(list)
+	for i := range list {
+		list[i].Name = to(list[i].Name)
+	}
+	return list
+}
+
+// openAI has what each part of a name is called in OpenAI's whisper/model.py. Longer parts are replaced first.
+var openAI = map[string]string{
+	"model.": "", "layers.": "blocks.",
+	"self_attn_layer_norm": "attn_ln", "encoder_attn_layer_norm": "cross_attn_ln", "final_layer_norm": "mlp_ln",
+	"encoder.layer_norm": "encoder.ln_post", "decoder.layer_norm": "decoder.ln",
+	"self_attn.q_proj": "attn.query", "self_attn.k_proj": "attn.key", "self_attn.v_proj": "attn.value", "self_attn.out_proj": "attn.out",
+	"encoder_attn.q_proj": "cross_attn.query", "encoder_attn.k_proj": "cross_attn.key",
+	"encoder_attn.v_proj": "cross_attn.value", "encoder_attn.out_proj": "cross_attn.out",
+	"fc1": "mlp.0", "fc2": "mlp.2", "embed_tokens": "token_embedding", "embed_positions.weight": "positional_embedding",
+}
+
+// OpenAI gives OpenAI's name for one of Hugging Face's.
+func OpenAI(name string) string {
+	parts := slices.SortedFunc(maps.Keys(openAI), func(a, b string) int { return len(b) - len(a) })
+	var pairs []string
+	for _, p := range parts {
+		pairs = append(pairs, p, openAI[p])
+	}
+	return strings.NewReplacer(pairs...).Replace(name)
+}

@@ -1,0 +1,86 @@
+package whisper
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"slices"
+
+	"npuw/artifact/element"
+	"npuw/pipeline/source"
+)
+
+// chunk is how many values are compared at a time.
+const chunk = 16 << 10
+
+// isZero reports whether all values of t are 0.
+func isZero(c *source.Catalogue, t *source.Tensor) (bool, error) {
+	elements, _ := source.Elements(t.Shape)
+	var buffer valueBuffer
+	for at := uint64(0); at < elements; at += chunk {
+		if err := buffer.read(c, t, at, min(chunk, elements-at)); err != nil {
+			return false, err
+		}
+		if slices.ContainsFunc(buffer.values, func(x float64) bool { return x != 0 }) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// equal reports whether a and b, of the same shape, have the same values, bit for bit once they are float64.
+func equal(c *source.Catalogue, a, b *source.Tensor) (bool, error) {
+	if sameBytes(a, b) {
+		return true, nil
+	}
+	elements, _ := source.Elements(a.Shape)
+	var x, y valueBuffer
+	for at := uint64(0); at < elements; at += chunk {
+		n := min(chunk, elements-at)
+		if err := x.read(c, a, at, n); err != nil {
+			return false, err
+		}
+		if err := y.read(c, b, at, n); err != nil {
+			return false, err
+		}
+		if a.Type == b.Type && bytes.Equal(x.raw, y.raw) {
+			continue
+		}
+		for i, v := range x.values {
+			if math.Float64bits(v) != math.Float64bits(y.values[i]) {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
+}
+
+// sameBytes reports whether a and b are the same bytes of a file.
+func sameBytes(a, b *source.Tensor) bool {
+	x, y := a.Data, b.Data
+	plain := x.Inline == nil && y.Inline == nil && x.Decoder == nil && y.Decoder == nil
+	return plain && a.Type == b.Type && x.File == y.File && x.Offset == y.Offset && x.Size == y.Size && x.Run == y.Run && x.Apart == y.Apart
+}
+
+// valueBuffer holds some values of a tensor: as the file has them, and what they are.
+type valueBuffer struct {
+	raw    []byte
+	values []float64
+}
+
+// read reads n values, at most chunk, from value at on.
+func (b *valueBuffer) read(c *source.Catalogue, t *source.Tensor, at, n uint64) error {
+	size := uint64(t.Type.Size())
+	if b.raw == nil {
+		b.raw, b.values = make([]byte, n*size), make([]float64, n)
+	}
+	b.raw, b.values = b.raw[:n*size], b.values[:n]
+	if err := c.ReadAt(b.raw, t, int64(at*size)); err != nil {
+		return err
+	}
+	return element.ToFloat64(b.values, b.raw, t.Type)
+}
+
+func noteZeroBiases(n int) string {
+	return fmt.Sprintf("the biases of k_proj in %d layers are 0, and left out", n)
+}
