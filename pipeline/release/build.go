@@ -70,6 +70,9 @@ func (b *builder) run(ctx context.Context, out string) error {
 	if err := b.work.recover(out); err != nil {
 		return err
 	}
+	if err := checkMount(out); err != nil {
+		return err
+	}
 	var err error
 	if b.last, err = readPublished(out); err != nil {
 		return err
@@ -294,8 +297,9 @@ func (b *builder) inPlace(ctx context.Context, files []File, listing, sums []byt
 	if b.made > 0 || !sameContent(b.last.dir, ListingName, listing) || !sameContent(b.last.dir, SumsName, sums) {
 		return false
 	}
-	there, others, err := walk(b.last.dir)
-	if err != nil || len(others) > 0 || len(there) != len(files)+2 {
+	there := 0
+	err := walk(b.last.dir, func(string, bool) error { there++; return nil })
+	if err != nil || there != len(files)+2 {
 		return false
 	}
 	for _, f := range files {

@@ -70,16 +70,6 @@ func readSmall(dir, name string) ([]byte, error) {
 // checkOurs refuses a folder in which something would be lost if a set took its place: what no listing there names. In a folder without a
 // listing, as older npuws left it, the outputs of the release may be replaced.
 func (p *published) checkOurs(outputs []string) error {
-	files, others, err := walk(p.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if len(others) > 0 {
-		return fmt.Errorf("%s: is neither a file nor a folder, and no part of a set; remove it, or give the set another folder (-out)", filepath.Join(p.dir, others[0]))
-	}
 	ours := map[string]bool{ListingName: true, SumsName: true}
 	for _, name := range p.listed {
 		ours[name] = true
@@ -87,17 +77,24 @@ func (p *published) checkOurs(outputs []string) error {
 	for _, name := range outputs {
 		ours[name] = ours[name] || len(p.listed) == 0
 	}
-	for _, name := range files {
+	err := walk(p.dir, func(name string, plain bool) error {
+		path := filepath.Join(p.dir, filepath.FromSlash(name))
+		if !plain {
+			return fmt.Errorf("%s: is neither a file nor a folder, and no part of a set; remove it, or give the set another folder (-out)", path)
+		}
 		if ours[name] || stale(name) {
-			continue
+			return nil
 		}
-		next := "move it elsewhere, or give the set another folder (-out)"
+		next := "move it elsewhere"
 		if len(p.listed) == 0 && strings.HasSuffix(name, ".npuw") {
-			next = "move it elsewhere or remove it (`mage clean` does), or give the set another folder (-out)"
+			next = "move it elsewhere or remove it (`mage clean` does)"
 		}
-		return fmt.Errorf("%s: is not of the set in %s, and would be lost when the new one takes its place; %s", filepath.Join(p.dir, filepath.FromSlash(name)), p.dir, next)
+		return fmt.Errorf("%s: is not of the set in %s, and would be lost when the new one takes its place; %s, or give the set another folder (-out)", path, p.dir, next)
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // stale says that a file is the temporary file of a build of an artifact that was killed.
@@ -199,9 +196,28 @@ func (w *workFolder) swapInTwo(last *published, outputs []string, opts *Options)
 func placeError(out string, err error) error {
 	var link *os.LinkError
 	if errors.As(err, &link) {
-		return fmt.Errorf("%s: the set cannot be put in its place: %w; a folder that is a mount point cannot be replaced: name one in it", out, link.Err)
+		return fmt.Errorf("%s: the set cannot be put in its place: %w; %s", out, link.Err, mountAdvice)
 	}
 	return err
+}
+
+const mountAdvice = "a folder that is a mount point cannot be replaced: name one in it (-out)"
+
+// checkMount refuses a folder that is another file system than the one around it, as far as that can be told before the work is done.
+func checkMount(out string) error {
+	in, err := os.Lstat(out)
+	if err != nil {
+		return nil // it is not there
+	}
+	around, err := os.Lstat(filepath.Dir(out))
+	if err != nil {
+		return err
+	}
+	a, known := identityOf(in)
+	if b, _ := identityOf(around); known && a.device != b.device {
+		return fmt.Errorf("%s: lies on another file system than %s; %s", out, filepath.Dir(out), mountAdvice)
+	}
+	return nil
 }
 
 // syncTree makes the names in a folder, and in those below, durable.

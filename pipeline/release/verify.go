@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -60,12 +62,17 @@ func (v *verifier) fault(name, format string, args ...any) {
 
 // run collects faults. Its error is of reading, or that there is no set.
 func (v *verifier) run(ctx context.Context) error {
-	there, others, err := walk(v.dir)
+	there := map[string]bool{} // files
+	err := walk(v.dir, func(name string, plain bool) error {
+		if plain {
+			there[name] = true
+		} else {
+			v.fault(name, "is neither a file nor a folder")
+		}
+		return ctx.Err()
+	})
 	if err != nil {
 		return err
-	}
-	for _, name := range others {
-		v.fault(name, "is neither a file nor a folder")
 	}
 	listing, err := readSmall(v.dir, ListingName)
 	if err != nil {
@@ -94,18 +101,15 @@ func (v *verifier) run(ctx context.Context) error {
 }
 
 // compareNames holds the files that are there against those that are listed.
-func (v *verifier) compareNames(files []File, there []string) {
-	listed, found := map[string]bool{ListingName: true, SumsName: true}, map[string]bool{}
-	for _, name := range there {
-		found[name] = true
-	}
+func (v *verifier) compareNames(files []File, there map[string]bool) {
+	listed := map[string]bool{ListingName: true, SumsName: true}
 	for _, f := range files {
 		listed[f.Path] = true
-		if !found[f.Path] {
+		if !there[f.Path] {
 			v.fault(f.Path, "is missing")
 		}
 	}
-	for _, name := range there {
+	for _, name := range slices.Sorted(maps.Keys(there)) {
 		if !listed[name] {
 			v.fault(name, "is not of the set")
 		}

@@ -68,7 +68,7 @@ func begin(out string) (*workFolder, error) {
 	name := filepath.Join(w.dir, "lock")
 	for range 100 {
 		if err := os.MkdirAll(w.dir, 0o777); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("a set is made beside its folder: %w", err)
 		}
 		if info, err := os.Lstat(w.dir); err == nil && !info.IsDir() {
 			return nil, fmt.Errorf("%s: is not a folder; remove it", w.dir)
@@ -250,9 +250,10 @@ func sameContent(dir, name string, want []byte) bool {
 	return err == nil && bytes.Equal(got, want)
 }
 
-// walk gives the files of a folder, by slash-separated path, and what is neither file nor folder.
-func walk(dir string) (files, others []string, err error) {
-	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+// walk calls do for all that is in a folder and those below but folders, by slash-separated path, until it gives an error. plain tells
+// files from links and the like, which are not followed.
+func walk(dir string, do func(name string, plain bool) error) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -260,12 +261,6 @@ func walk(dir string) (files, others []string, err error) {
 		if err != nil {
 			return err
 		}
-		if d.Type().IsRegular() {
-			files = append(files, filepath.ToSlash(name))
-		} else {
-			others = append(others, filepath.ToSlash(name))
-		}
-		return nil
+		return do(filepath.ToSlash(name), d.Type().IsRegular())
 	})
-	return files, others, err
 }

@@ -212,3 +212,28 @@ func TestReleaseOnFullDisk(t *testing.T) {
 		t.Errorf("something was published (%v)", err)
 	}
 }
+
+// TestReleaseOntoMountPoint builds a set into a folder that is a file system of its own: it cannot be replaced, which is said before the work.
+func TestReleaseOntoMountPoint(t *testing.T) {
+	t.Parallel()
+	if !inside(t) {
+		return
+	}
+	small, _ := model(t, whisperonnx.Odd)
+	dir := disk(t, 1<<20)
+	manifest := filepath.Join(pyreader.TempDir(t), "release.txtpb")
+	if err := os.WriteFile(manifest, fmt.Appendf(nil, "artifact { source: %q output: \"small.npuw\" }\n", small), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	var progress bytes.Buffer
+	err := release.Build(context.Background(), release.Options{Manifest: manifest, Out: dir, Progress: &progress})
+	if err == nil || !strings.Contains(err.Error(), "name one in it (-out)") || progress.Len() > 0 {
+		t.Errorf("%v, after %q", err, &progress)
+	}
+	if got := names(t, dir); got != "" {
+		t.Errorf("in the folder: %s", got)
+	}
+	if _, err := os.Lstat(release.WorkFolder(dir)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a work folder was left (%v)", err)
+	}
+}
