@@ -1260,7 +1260,7 @@ func (x *Pad) GetTo() uint64 {
 	return 0
 }
 
-// Release lists what a build makes. Paths are relative to the file that holds it.
+// Release lists the artifacts of a set (RELEASE.md). Paths are relative to the file that holds it.
 type Release struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Artifact      []*Artifact            `protobuf:"bytes,1,rep,name=artifact,proto3" json:"artifact,omitempty"`
@@ -1312,7 +1312,7 @@ type Artifact struct {
 	Source string `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
 	// A built-in recipe's name, or the path of a recipe file (one that ends in .txtpb). Left out: the default of the model's family.
 	Recipe string `protobuf:"bytes,2,opt,name=recipe,proto3" json:"recipe,omitempty"`
-	// The file's path in the output folder, ending in .npuw; subfolders are made as needed.
+	// The file's path in the set, ending in .npuw; subfolders are made as needed. Every system must take it: RELEASE.md says what that asks.
 	Output string `protobuf:"bytes,3,opt,name=output,proto3" json:"output,omitempty"`
 	// The path of a file of kernel contracts that the artifact's operands are bound to. Left out: it is bound to none.
 	Kernels       string `protobuf:"bytes,4,opt,name=kernels,proto3" json:"kernels,omitempty"`
