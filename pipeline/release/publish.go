@@ -117,25 +117,30 @@ func (p *published) find(key Digest, path string) *Artifact {
 	return found
 }
 
-// publish puts the finished set in place of the last one. After an error the last one is in its place.
+// publish puts the finished set in place of the last one. After an error the last one is in its place, unless the error is an
+// *unsyncedError.
 func (w *workFolder) publish(last *published, outputs []string, opts *Options) error {
-	out := last.dir
 	if err := syncTree(w.set); err != nil {
 		return err
 	}
 	opts.reached("synced")
-	err := w.swap(last, outputs, opts)
+	if err := w.swap(last, outputs, opts); err != nil {
+		return placeError(last.dir, err)
+	}
+	err := syncFolder(filepath.Dir(last.dir))
+	// The last set. What cannot be removed now, the next build will try to.
+	_ = os.RemoveAll(w.set)
+	_ = os.RemoveAll(w.old)
 	if err != nil {
-		return placeError(out, err)
+		return &unsyncedError{err}
 	}
-	if err := syncFolder(filepath.Dir(out)); err != nil {
-		return err
-	}
-	if err := os.RemoveAll(w.set); err != nil {
-		return err
-	}
-	return os.RemoveAll(w.old)
+	return nil
 }
+
+// unsyncedError is of a set that is in its place, and may not be there after a loss of power.
+type unsyncedError struct{ error }
+
+func (e *unsyncedError) Unwrap() error { return e.error }
 
 // swap puts the set in place.
 func (w *workFolder) swap(last *published, outputs []string, opts *Options) error {

@@ -18,6 +18,7 @@ import (
 	"npuw/artifact"
 	"npuw/artifact/xclbin/xclbintest"
 	"npuw/pipeline"
+	"npuw/pipeline/internal/checkpoints"
 	"npuw/pipeline/internal/whisperonnx"
 	"npuw/pipeline/plan"
 	"npuw/pipeline/source"
@@ -240,6 +241,13 @@ func TestWhatIsRebuilt(t *testing.T) {
 			c, err := whisperonnx.Odd.With("gemm,external")
 			must(t, err)
 			must(t, whisperonnx.Write(filepath.Join(in, "a.onnx"), c))
+		}, "", nil},
+		{"the same weights as a checkpoint", func(t *testing.T, o *Options, in string) {
+			b := checkpoints.Safetensors(checkpoints.Whisper(whisperonnx.Odd, checkpoints.Odd))
+			must(t, os.Mkdir(filepath.Join(in, "hf"), 0o777))
+			write(t, filepath.Join(in, "hf", "a.safetensors"), string(b))
+			write(t, filepath.Join(in, "hf", "config.json"), `{"encoder_attention_heads": 3, "decoder_attention_heads": 3}`)
+			edit(t, o.Manifest, "a.onnx", "hf/a.safetensors")
 		}, "", nil},
 		{"an output is renamed", func(t *testing.T, o *Options, _ string) { edit(t, o.Manifest, "models/b.npuw", "y/x.npuw") }, "", nil},
 		{"a comment in a recipe", func(t *testing.T, _ *Options, in string) {
