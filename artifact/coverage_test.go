@@ -2,6 +2,7 @@ package artifact
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -78,6 +79,14 @@ func TestIrregular(t *testing.T) {
 	if _, err := p.image().namesOnce(&left); err == nil {
 		t.Error("2^50 indices have been listed")
 	}
+	q := Placement{To: []uint64{1}, From: p.From[:2]}
+	short := Placement{To: []uint64{2}, From: []PlacedAxis{{Size: 2, Step: 6}, {Size: 2, Step: 10}}}
+	for _, pair := range [][2]*Placement{{&p, &q}, {&short, &q}} { // either may be the one that is too long
+		left := uint64(maxListed)
+		if _, err := pair[0].image().apart(pair[1].image(), &left); err == nil {
+			t.Error("2^40 indices have been listed")
+		}
+	}
 }
 
 func TestDistinctVolume(t *testing.T) {
@@ -91,6 +100,24 @@ func TestDistinctVolume(t *testing.T) {
 	}
 	if _, err := distinctVolume(make([][]PlacedAxis, maxBoxes+1)); err == nil || !strings.Contains(err.Error(), "4097 placements") {
 		t.Errorf("too many: %v", err)
+	}
+	// Four quarters, of which no two are apart on both axes, one of them twice.
+	quarters := [][]PlacedAxis{from(0, 2, 1, 0, 0, 3, 1, 1), from(0, 2, 1, 0, 3, 4, 1, 1), from(2, 5, 1, 0, 0, 3, 1, 1), from(2, 5, 1, 0, 3, 4, 1, 1), from(2, 5, 1, 0, 0, 3, 1, 1)}
+	if n, err := distinctVolume(quarters); n != 49 || err != nil {
+		t.Errorf("quarters: %d, %v", n, err)
+	}
+	// So many that they cannot be a shape's, but are added up.
+	const all = uint64(layout.MaxElements)
+	huge := [][]PlacedAxis{from(0, all, 1, 0), from(all, all, 1, 0), from(2*all, all, 1, 0), from(3*all, all-1, 1, 0)}
+	if n, err := distinctVolume(huge); n != 4*(all-1)+3 || err != nil {
+		t.Errorf("almost 2^64: %d, %v", n, err)
+	}
+	var sum total
+	for range 5 {
+		sum.add(all)
+	}
+	if sum != math.MaxUint64 {
+		t.Errorf("5 * 2^62: %d, want the largest number", sum)
 	}
 	if n, err := distinctVolume([][]PlacedAxis{nil, nil}); n != 1 || err != nil {
 		t.Errorf("a parameter without axes: %d, %v", n, err)

@@ -366,6 +366,46 @@ func TestCreateInReadOnlyFolder(t *testing.T) {
 	}
 }
 
+// share puts an operand behind the sample's last that shares planes with mx, changed.
+func share(x *Index, change func(o *Operand)) {
+	o := x.Operands[mx]
+	last := &x.Segments[len(x.Segments)-1]
+	o.Name, o.Segment, o.Offset = "mx again", len(x.Segments)-1, last.Bytes
+	last.Bytes += 4096
+	change(&o)
+	x.Operands = append(x.Operands, o)
+}
+
+// TestSharedPlanes takes two operands whose planes are the same in memory.
+func TestSharedPlanes(t *testing.T) {
+	t.Parallel()
+	s := newSample(4096)
+	share(s.index, func(*Operand) {})
+	w, err := Create(filepath.Join(pyreader.TempDir(t), "a.npuw"), s.index, 4096, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Abort()
+}
+
+// TestIndexChangedBeforeCommit gives Create an index that is right, and Commit one that is not.
+func TestIndexChangedBeforeCommit(t *testing.T) {
+	t.Parallel()
+	dir := pyreader.TempDir(t)
+	path := filepath.Join(dir, "a.npuw")
+	s := newSmallSample()
+	w := begin(t, path, s)
+	s.index.Producer.Recipe = "a\nb"
+	err := w.Commit()
+	wantFault(t, err, ErrInvalid, "commit")
+	if err != nil && (!strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), `the text "a\nb"`)) {
+		t.Error(err)
+	}
+	if names := entries(t, dir); len(names) > 0 {
+		t.Errorf("left behind: %q", names)
+	}
+}
+
 // TestCreateRefusesIndexes gives Create what Open would refuse.
 func TestCreateRefusesIndexes(t *testing.T) {
 	t.Parallel()
@@ -389,6 +429,12 @@ func TestCreateRefusesIndexes(t *testing.T) {
 			x.Operands[3].Layout = x.Operands[2].Layout
 			x.Operands[3].Layout.Digits = x.Operands[2].Layout.Digits[:1]
 		}, `operand "conv.outer"`},
+		{"format other than the first plane's", func(x *Index) { x.Operands[i8].Format = element.U8 }, `operand "i8": Format, Layout and PadBits are not those of its first plane`},
+		{"layout other than the first plane's", func(x *Index) { x.Operands[i8].Layout = x.Operands[u4].Layout }, `operand "i8": Format, Layout and PadBits are not`},
+		{"padding other than the first plane's", func(x *Index) { x.Operands[i8].PadBits++ }, `operand "i8": Format, Layout and PadBits are not`},
+		{"argument other than its first plane", func(x *Index) { x.Contracts[2].Arguments[0].Format = element.U8 }, `argument "b": Format and Layout are not those of its first plane`},
+		// Planes that another operand has too, in the same memory, are proved once. What is not in them still counts.
+		{"shared planes in other bytes", func(x *Index) { share(x, func(o *Operand) { o.Bytes += 33 }) }, `operand "mx again": 330 bytes for 9 records of 33`},
 		{"not covered", func(x *Index) { x.Operands[0].Placements = nil }, `operand "linear": placements`},
 		{"too many placements", func(x *Index) { x.Operands[0].Placements = make([]Placement, maxBoxes+1) }, `operand "linear": 4097 placements`},
 		{"notes", func(x *Index) { x.Notes = []Note{{}} }, "notes"},

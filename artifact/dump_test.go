@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"flag"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -94,4 +96,78 @@ func TestDump(t *testing.T) {
 			}
 		}
 	}
+}
+
+// faultyReader fails at one of its reads.
+type faultyReader struct {
+	r  io.ReaderAt
+	at int // the number of that read; 0: none
+	n  int // reads so far
+}
+
+var errFaulty = errors.New("faulty")
+
+func (f *faultyReader) ReadAt(b []byte, off int64) (int, error) {
+	if f.n++; f.n == f.at {
+		return 0, errFaulty
+	}
+	return f.r.ReadAt(b, off)
+}
+
+// TestDumpReadFails has each read fail in turn: a file can go away while it is drawn.
+func TestDumpReadFails(t *testing.T) {
+	t.Parallel()
+	b := newSample(4096).damaged().bytes()
+	all := &faultyReader{r: bytes.NewReader(b)}
+	if err := dump(io.Discard, all, int64(len(b))); err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; n <= all.n; n++ {
+		if err := dump(io.Discard, &faultyReader{r: bytes.NewReader(b), at: n}, int64(len(b))); !errors.Is(err, errFaulty) {
+			t.Errorf("read %d of %d fails: %v", n, all.n, err)
+		}
+	}
+}
+
+// TestDumpUnsupported draws an operand of which only the bytes are known.
+func TestDumpUnsupported(t *testing.T) {
+	t.Parallel()
+	d := newSmallSample().damaged()
+	operand(0, func(o *Operand) { o.Encoding = 200 })(d)
+	b := d.bytes()
+	var text bytes.Buffer
+	if err := dump(&text, bytes.NewReader(b), int64(len(b))); err != nil {
+		t.Fatal(err)
+	}
+	if want := "  operand \"fc.weight\", unsupported\n"; !strings.Contains(text.String(), want) {
+		t.Errorf("no %q in\n%s", want, text.String())
+	}
+}
+
+// TestDumpGaps draws an index as other writers may leave it, with bytes that nothing refers to, and refuses one that is wrong.
+func TestDumpGaps(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		behind []byte
+		want   string
+	}{
+		{make([]byte, 16), "  ...                                              zeros\n"},
+		{bytes.Repeat([]byte{7}, 16), "  ...                                              16 bytes that nothing refers to\n"},
+	} {
+		d := newSmallSample().damaged()
+		d.seal()
+		d.raw = append(encodeIndex(d.index), c.behind...)
+		b := d.bytes()
+		var text bytes.Buffer
+		if err := dump(&text, bytes.NewReader(b), int64(len(b))); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasSuffix(text.String(), c.want) {
+			t.Errorf("no %q at the end of\n%s", c.want, text.String())
+		}
+	}
+	d := newSmallSample().damaged()
+	operand(0, func(o *Operand) { o.Bytes++ })(d)
+	b := d.bytes()
+	wantFault(t, dump(io.Discard, bytes.NewReader(b), int64(len(b))), ErrCorrupt, "an operand of other bytes")
 }

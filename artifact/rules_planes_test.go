@@ -1,7 +1,9 @@
 package artifact
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
 	"math"
 	"slices"
 	"testing"
@@ -326,4 +328,26 @@ func TestManyFolded(t *testing.T) {
 		x.Operands[1+i].Placements = x.Operands[1+i].Placements[:2048]
 	}
 	want(false)
+}
+
+// TestLongGap looks through a gap between planes that is read in several pieces.
+func TestLongGap(t *testing.T) {
+	t.Parallel()
+	b := make([]byte, 3*pieceBytes)
+	v := planeWalk{file: &File{r: bytes.NewReader(b)}, operand: &Operand{Name: "o", Bytes: uint64(len(b))}}
+	const first, n = 40, 2*pieceBytes + 100
+	for _, at := range []int{first - 1, first, pieceBytes, pieceBytes + first - 1, pieceBytes + first, 2*pieceBytes + first, first + n - 1, first + n} {
+		b[at] = 1
+		v.buffer = nil // what was read before
+		err := v.zeros(first, n)
+		if inside := first <= at && at < first+n; inside {
+			wantFault(t, err, ErrCorrupt, "a byte that is not zero")
+			if e := new(Error); errors.As(err, &e) && e.Offset != int64(at) {
+				t.Errorf("the byte at %d is found at %d", at, e.Offset)
+			}
+		} else if err != nil {
+			t.Errorf("byte %d is outside: %v", at, err)
+		}
+		b[at] = 0
+	}
 }

@@ -343,6 +343,28 @@ func TestLargeValues(t *testing.T) {
 	}
 }
 
+// TestSmallBands takes the values of every parameter of the sample a few at a time: those that lie in several operands come from some
+// of them only.
+func TestSmallBands(t *testing.T) {
+	t.Parallel()
+	f := newSample(4096).file(t)
+	for i := range f.Index.Parameters {
+		name := f.Index.Parameters[i].Name
+		v, err := f.ParameterValues(name)
+		if errors.Is(err, ErrUnsupported) || errors.Is(err, ErrNotFound) {
+			continue // folded
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		usual := float32s(t, v)
+		v.limits = limits{band: 7, window: 90}
+		if got := float32s(t, v); !slices.Equal(got, usual) {
+			t.Errorf("parameter %q: %v in small bands, want %v", name, got, usual)
+		}
+	}
+}
+
 func TestValuesStopWhenTheWriterFails(t *testing.T) {
 	t.Parallel()
 	f := newSample(4096).file(t)

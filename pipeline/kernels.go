@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"npuw/artifact"
 	"npuw/artifact/kernel"
@@ -55,7 +58,7 @@ func (a *attacher) attach(i int) error {
 		a.Instructions[i] = path
 		stream, err := readStream(path)
 		if err != nil {
-			return a.kernels.Fault(i, -1, "instructions", "%v", err)
+			return a.kernels.Fault(i, -1, "instructions", "%v%s", err, fromFolder(err, a.dir))
 		}
 		c.Instructions = a.Plan.AddStream("instructions."+c.Name, stream)
 		told := false // of the stream's length, which its segment, padded to whole pages, does not tell
@@ -73,10 +76,18 @@ func (a *attacher) attach(i int) error {
 	}
 	x, err := a.open(filepath.Join(a.dir, filepath.FromSlash(files.Xclbin)))
 	if err != nil {
-		return a.kernels.Fault(i, -1, "xclbin", "%v", err)
+		return a.kernels.Fault(i, -1, "xclbin", "%v%s", err, fromFolder(err, a.dir))
 	}
 	c.Xclbin = x
 	return a.check(i, c, a.files[x])
+}
+
+// fromFolder tells, of a file that is not there, from which folder its path was taken.
+func fromFolder(err error, dir string) string {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Sprintf(" (paths in a file of contracts are taken from its folder, %s)", dir)
+	}
+	return ""
 }
 
 // open opens an xclbin, once, and records it in the index.
@@ -103,7 +114,7 @@ func (a *attacher) open(path string) (int, error) {
 func (a *attacher) check(i int, c *kernel.Contract, f *xclbin.File) error {
 	k := f.Kernel(c.Kernel)
 	if k == nil || !k.DPU() {
-		return a.kernels.Fault(i, -1, "kernel", "%s has no kernel %q for the NPU", f.Path, c.Kernel)
+		return a.kernels.Fault(i, -1, "kernel", "%s has no kernel %q for the NPU; it has %s", f.Path, c.Kernel, kernelNames(f))
 	}
 	for j := range c.Arguments {
 		arg := &c.Arguments[j]
@@ -115,6 +126,20 @@ func (a *attacher) check(i int, c *kernel.Contract, f *xclbin.File) error {
 		}
 	}
 	return nil
+}
+
+// kernelNames lists the kernels for the NPU in an xclbin.
+func kernelNames(f *xclbin.File) string {
+	var names []string
+	for i := range f.Kernels {
+		if k := &f.Kernels[i]; k.DPU() {
+			names = append(names, strconv.Quote(k.Name))
+		}
+	}
+	if names == nil {
+		return "none"
+	}
+	return strings.Join(names, ", ")
 }
 
 // fitsXclbin says why an argument of a contract is not that of a kernel in an xclbin; both sides are shown.

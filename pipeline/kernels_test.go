@@ -122,12 +122,12 @@ func TestBindKernelsMismatch(t *testing.T) {
 	for _, c := range []struct{ old, new, want string }{
 		{`  argument { name: "instr" index: 1 role: INSTRUCTIONS }
 `, ``, `kernels.txtpb:6: no argument of contract "fc1" takes them`},
-		{`kernel: "MLIR_AIE"`, `kernel: "OTHER"`, `kernels.txtpb:4: %s has no kernel "OTHER" for the NPU`},
+		{`kernel: "MLIR_AIE"`, `kernel: "OTHER"`, `kernels.txtpb:4: %s has no kernel "OTHER" for the NPU; it has "MLIR_AIE", "LOST"`},
 		{`kernel: "MLIR_AIE"`, `kernel: "LOGIC"`, `kernels.txtpb:4: %s has no kernel "LOGIC" for the NPU`},
 		{`kernel: "MLIR_AIE"`, `kernel: "LOST"`, `kernels.txtpb:12: argument "a" is a buffer; argument 3 ("bo0") of kernel "LOST" of %s reaches no memory`},
-		{`"gemm.xclbin"`, `"none.xclbin"`, `kernels.txtpb:5: `},
+		{`"gemm.xclbin"`, `"none.xclbin"`, `(paths in a file of contracts are taken from its folder, `},
 		{`"gemm.xclbin"`, `"gemm.bin"`, `kernels.txtpb:5: `},
-		{`"gemm.bin"`, `"none.bin"`, `kernels.txtpb:6: `},
+		{`"gemm.bin"`, `"none.bin"`, `(paths in a file of contracts are taken from its folder, `},
 		{`"gemm.bin"`, `"odd.bin"`, `kernels.txtpb:6: `},
 		{`index: 0 role: SCALAR`, `index: 9 role: SCALAR`, `kernels.txtpb:10: argument "opcode" has index 9; kernel "MLIR_AIE" of %s has no such argument`},
 		{`index: 5`, `index: 2`, `kernels.txtpb:14: argument "c" is a buffer, argument 2 ("ninstr") of kernel "MLIR_AIE" of %s a scalar`},

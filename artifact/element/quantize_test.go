@@ -251,8 +251,8 @@ func TestMeasureRange(t *testing.T) {
 	t.Parallel()
 	nan, inf := float32(math.NaN()), float32(math.Inf(1))
 	src := []float32{
-		3, 4, -1, 0, 9,
-		5, 2, -7, inf, 9,
+		2, 5, -1, 0, 9, // the block of 2 and 5 goes on with values between them,
+		3, 4, -7, inf, 9, // that of -1 and 0 with one below
 		nan, nan, float32(math.Copysign(0, -1)), -0, 9,
 	}
 	rowBlock, colBlock, n := blockIndexes(3, 4, 2, 2)
@@ -264,6 +264,9 @@ func TestMeasureRange(t *testing.T) {
 	}
 	if first, err := MeasureRange(got, src, 5, 1, 4, rowBlock, colBlock); first != -1 || err != nil {
 		t.Errorf("again: first %d, %v", first, err)
+	}
+	if first, err := MeasureRange[float32](nil, nil, 0, 0, 4, nil, nil); first != -1 || err != nil {
+		t.Errorf("of nothing: first %d, %v", first, err)
 	}
 }
 

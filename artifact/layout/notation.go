@@ -308,7 +308,7 @@ func (s Spec) resolveAxis(l Layout, axis int) error {
 	}
 	wanted := max(a.Extent, a.Padded)
 	if rest == 0 && fixed < wanted {
-		return invalid("axis %c: the digits of %q cover %d, wanted %d", a.Name, s, fixed, wanted)
+		return invalid("axis %c: the digits of %q cover %d, wanted %d; a digit %c* takes what remains", a.Name, s, fixed, wanted, a.Name)
 	}
 	if rest != 0 && wanted > 0 {
 		rest = (wanted-1)/fixed + 1

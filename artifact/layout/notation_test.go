@@ -128,7 +128,7 @@ func TestResolveRefuses(t *testing.T) {
 		{"K*", nil, `has digits of axis "K"`},
 		{"K*", []Axis{{Name: 'k', Extent: 1}}, `axis "k" has no digit`},
 		{"K*", []Axis{{Extent: 1}}, `axis "\x00" has no digit`},
-		{"K8 K8 N*", []Axis{k, n}, `axis K: the digits of "K8 K8 N*" cover 64, wanted 100`},
+		{"K8 K8 N*", []Axis{k, n}, `axis K: the digits of "K8 K8 N*" cover 64, wanted 100; a digit K* takes what remains`},
 		{"K* N*", []Axis{{Name: 'K', Extent: 1 << 32}, {Name: 'N', Extent: 1 << 31}}, "more than 1<<62 elements"},
 		{"K* K3", []Axis{{Name: 'K', Extent: 1 << 62}}, "padded to a multiple of 3 are more than 1<<62"},
 		{"K* K8", []Axis{{Name: 'K', Extent: 1<<64 - 1}}, "padded to a multiple of 8 are more than 1<<62"},

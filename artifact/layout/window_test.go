@@ -186,3 +186,69 @@ func TestGranules(t *testing.T) {
 		t.Errorf("an axis that is not there has granules %v", got)
 	}
 }
+
+// TestWindowAround compares windows around boxes with all that can be cut: no smaller one holds the box.
+func TestWindowAround(t *testing.T) {
+	t.Parallel()
+	for _, notation := range []string{"K* N*", "N* K*", "N* K* K4 N2", "N* K* K2 N2 K4 N4", "K* N2@1 N*@2", "N4@2 K* N2@1"} {
+		l := resolve(t, notation, kn(16, 8)...)
+		for k := range uint64(16) {
+			for n := range uint64(8) {
+				for _, size := range [][]uint64{{1, 1}, {2, 3}, {5, 2}, {8, 8}} {
+					if k+size[0] > 16 || n+size[1] > 8 {
+						continue
+					}
+					w, err := l.WindowAround([]uint64{k, n}, size)
+					if err != nil {
+						t.Fatalf("%s: the box of %v at %d, %d: %v", notation, size, k, n, err)
+					}
+					for a, begin := range []uint64{k, n} {
+						end := begin + size[a]
+						if w.Begin[a] > begin || w.Begin[a]+w.Size[a] < end {
+							t.Errorf("%s: the window of %v at %v does not hold the box of %v at %d, %d", notation, w.Size, w.Begin, size, k, n)
+						}
+						if got, want := w.Size[a], leastWindow(l, a, begin, end); got != want {
+							t.Errorf("%s: %d of axis %d around %d to %d, %d are enough", notation, got, a, begin, end, want)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// leastWindow is the size of the smallest window of one axis that holds [begin, end), the others whole.
+func leastWindow(l Layout, axis int, begin, end uint64) uint64 {
+	from, size := make([]uint64, len(l.Axes)), make([]uint64, len(l.Axes))
+	for a := range l.Axes {
+		size[a] = l.Axes[a].Padded
+	}
+	for n := end - begin; ; n++ {
+		for at := end - min(end, n); at <= begin && at+n <= l.Axes[axis].Padded; at++ {
+			from[axis], size[axis] = at, n
+			if _, err := l.Window(from, size); err == nil {
+				return n
+			}
+		}
+	}
+}
+
+// Every run is as long as is told beforehand.
+func TestRunLength(t *testing.T) {
+	t.Parallel()
+	w, err := resolve(t, "N* K* K8 N4", kn(16, 8)...).Window([]uint64{8, 0}, []uint64{8, 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	runs := 0
+	w.Runs(func(_, _, n uint64) bool {
+		runs++
+		if n != 32 || w.RunLength() != n {
+			t.Errorf("a run of %d, told were %d, 32 was expected", n, w.RunLength())
+		}
+		return true
+	})
+	if runs != 2 {
+		t.Errorf("%d runs, want 2", runs)
+	}
+}

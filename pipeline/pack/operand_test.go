@@ -111,6 +111,13 @@ func folds() []operandCase {
 				},
 			}, f32)
 		}},
+		{"a gamma for each channel of a convolution, the taps inside", parameters([]int{40, 25, 3}, []int{25}), func(t testing.TB) recipe.Operand {
+			return valued(recipe.Operand{
+				Layout:     resolved(t, "N* K* K8 N4", axis('K', 75, 80), axis('N', 40, 40)),
+				Placements: []artifact.Placement{place(0, 1, []uint64{0, 0}, from(0, 40, 1, 1), from(0, 25, 3, 0), from(0, 3, 1, 0))},
+				Folds:      []recipe.Fold{{Placement: 0, Gamma: 1, Axis: 1, Beta: -1, Scale: 1}},
+			}, f32)
+		}},
 	}
 }
 

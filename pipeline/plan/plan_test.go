@@ -340,3 +340,30 @@ func TestPrint(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// Streams of instructions come behind the weights, whole pages each, and the same one once.
+func TestAddStream(t *testing.T) {
+	t.Parallel()
+	p, err := New(matrices(2, 20, 70), parse(t, 4096, "layer {i}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	weights := len(p.Index.Segments)
+	end := p.PageBytes + p.DataBytes()
+	long, short := bytes.Repeat([]byte{1, 2, 3, 4}, 1025), []byte{5, 6, 7, 8}
+	for i, want := range []int{weights, weights + 1, weights, weights + 1} {
+		if got := p.AddStream(fmt.Sprint("stream ", i), [][]byte{long, short}[i%2]); got != want {
+			t.Errorf("stream %d is segment %d, want %d", i, got, want)
+		}
+	}
+	want := []artifact.Segment{
+		{Name: "stream 0", Kind: artifact.Instructions, MemoryGroup: artifact.NoGroup, Offset: end, Bytes: 8192},
+		{Name: "stream 1", Kind: artifact.Instructions, MemoryGroup: artifact.NoGroup, Offset: end + 8192, Bytes: 4096},
+	}
+	if diff := cmp.Diff(want, p.Index.Segments[weights:]); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(map[int][]byte{weights: long, weights + 1: short}, p.Streams); diff != "" {
+		t.Error(diff)
+	}
+}

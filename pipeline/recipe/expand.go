@@ -77,7 +77,7 @@ func (r *Recipe) Expand(m *model.Model) ([]Operand, error) {
 			return nil, err
 		}
 		if first, taken := names[o.Name]; taken {
-			return nil, r.doc.fault(c.choices[i].rule.block.where("name", 0), "operand %q is made of %s and, by the rule in line %d, of %s",
+			return nil, r.doc.fault(c.choices[i].rule.block.where("name", 0), "operand %q is made of %s and, by the rule in line %d, of %s; give each a name of its own",
 				o.Name, m.Parameters[c.choices[i].parts[0].parameter].Name, operands[first].Line, m.Parameters[c.choices[first].parts[0].parameter].Name)
 		}
 		names[o.Name] = i

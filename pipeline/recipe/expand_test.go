@@ -126,7 +126,7 @@ var expandErrors = []struct{ name, text, want string }{
 	},
 	{
 		"one name twice", linears("layout: 'N* K*'\nname: 'w'"),
-		`r.txtpb:7: operand "w" is made of layers.1.fc1.weight and, by the rule in line 2, of layers.0.fc1.weight`,
+		`r.txtpb:7: operand "w" is made of layers.1.fc1.weight and, by the rule in line 2, of layers.0.fc1.weight; give each a name of its own`,
 	},
 	{
 		"axis that the parameter has not", linears("layout: 'K* M*'\naxes: 'KM'"),
@@ -151,7 +151,7 @@ var expandErrors = []struct{ name, text, want string }{
 	{
 		"layout that is too small", linears("axes: 'KN'\nlayout: 'K8 N*'"),
 		`r.txtpb:7: layout "K8 N*" for layers.0.fc1.weight, axes "NK", shape [20 12]: ` +
-			`invalid layout: axis K: the digits of "K8 N*" cover 8, wanted 12`,
+			`invalid layout: axis K: the digits of "K8 N*" cover 8, wanted 12; a digit K* takes what remains`,
 	},
 	{
 		"layout that is no bijection", linears("layout: 'N* K*@2 K2@2'"),

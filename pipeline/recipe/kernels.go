@@ -3,6 +3,7 @@ package recipe
 import (
 	"crypto/sha256"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -53,6 +54,9 @@ var operations = map[kernel.Operation][]string{
 	kernel.Add:       {"x", "z", "y"},
 	kernel.Scale:     {"x", "scale", "y"},
 }
+
+// mayBeLeftOut are arguments that a kernel need not have: what it adds or multiplies by can be nothing, or compiled into it.
+var mayBeLeftOut = map[string]bool{"bias": true, "gamma": true, "beta": true, "eps": true, "scale": true}
 
 // roles gives the role that a word of the text stands for.
 var roles = map[releasepb.ArgumentRole]kernel.ArgumentRole{
@@ -138,9 +142,17 @@ func (p *contractParser) parse(c *releasepb.Contract) error {
 	if err := p.c.Validate(); err != nil {
 		return p.fault(p.block.at, "%v", err)
 	}
+	for _, name := range operations[p.c.Operation] {
+		if p.c.Argument(name) == nil && !mayBeLeftOut[name] {
+			return p.fault(p.block.at, "contract %q has no argument %q; %s has %s", c.Name, name, p.c.Operation, strings.Join(operations[p.c.Operation], ", "))
+		}
+	}
 	for _, f := range [][2]string{{"xclbin", c.Xclbin}, {"instructions", c.Instructions}} {
 		if wrong := checkName(f[1]); f[1] != "" && wrong != "" {
 			return p.fault(p.block.where(f[0], 0), "the path of the %s %s", f[0], wrong)
+		}
+		if strings.HasPrefix(f[1], "/") || filepath.IsAbs(f[1]) {
+			return p.fault(p.block.where(f[0], 0), "the path %q of the %s is absolute; write it as it is from the folder of this file", f[1], f[0])
 		}
 	}
 	if c.Xclbin != "" && c.Kernel == "" {
@@ -184,6 +196,11 @@ func (p *contractParser) parseArgument(block *field, a *releasepb.Argument) erro
 	role, known := roles[a.Role]
 	if !known {
 		return p.fault(block.where("role", 0), "argument %q has no role; write ACTIVATION, WEIGHT, OUTPUT, INSTRUCTIONS or SCALAR", a.Name)
+	}
+	for i := range p.c.Arguments {
+		if o := &p.c.Arguments[i]; o.Index == a.Index {
+			return p.fault(block.where("index", 0), "argument %q has index %d, which argument %q has too; each has its own place in the kernel's signature", a.Name, a.Index, o.Name)
+		}
 	}
 	argument := kernel.Argument{Name: a.Name, Index: a.Index, Role: role, MemoryGroup: kernel.NoGroup}
 	if a.MemoryGroup != nil {

@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -60,6 +61,23 @@ func TestBind(t *testing.T) {
 	want := []artifact.Binding{{Operand: 0, Contract: 0, Argument: 2}, {Operand: 1, Contract: 0, Argument: 2}}
 	if len(x.Contracts) != 1 || len(x.Bindings) != 2 || x.Bindings[0] != want[0] || x.Bindings[1] != want[1] {
 		t.Errorf("bindings %v, want %v", x.Bindings, want)
+	}
+}
+
+// Sizes that are not padded are worked on as they are; what an operation can do without need not be there.
+func TestParseKernelsShort(t *testing.T) {
+	t.Parallel()
+	k, err := ParseKernels("k.txtpb", []byte(`contract {
+		name: "norm" operation: "LAYER_NORM" shape { axis: "M" extent: 50 } shape { axis: "N" extent: 64 padded: 128 }
+		argument { name: "x" index: 3 role: ACTIVATION format: BF16 axes: "MN" layout: "M* N*" }
+		argument { name: "y" index: 4 role: OUTPUT format: BF16 axes: "MN" layout: "M* N*" }
+	}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []layout.Axis{{Name: 'M', Extent: 50, Padded: 50}, {Name: 'N', Extent: 64, Padded: 128}}
+	if got := k.Contracts[0].Shape; !slices.Equal(got, want) {
+		t.Errorf("shape %v, want %v", got, want)
 	}
 }
 
@@ -132,6 +150,14 @@ func TestParseKernelsErrors(t *testing.T) {
 		{`layout: "M* N*"`, `layout: "M* N*" operand: "x"`, `k.txtpb:11: operands are bound to a WEIGHT; argument "c" is none`},
 		{`"layers.{i}.fc1"`, `"layers.{i}*"`, `two wildcards`},
 		{`layout: "M* N*"`, `layuot: "M* N*"`, `k.txtpb:11: unknown field: layuot; near: layout`},
+		{`index: 5`, `index: 4`, `k.txtpb:11: argument "c" has index 4, which argument "b" has too`},
+		{`name: "a"`, `name: "bias"`, `k.txtpb:1: contract "gemm" has no argument "a"; GEMM has a, b, bias, c`},
+		{`kernel: "MLIR_AIE"`, "xclbin: 'g.xclbin'", `k.txtpb:4: the contract names no kernel of the xclbin`},
+		{`kernel: "MLIR_AIE"`, "kernel: 'a\\n'", `k.txtpb:4: the kernel's name "a\n" has a control character`},
+		{`kernel: "MLIR_AIE"`, "kernel: 'k' xclbin: '/g.xclbin'", `k.txtpb:4: the path "/g.xclbin" of the xclbin is absolute; write it as it is from the folder of this file`},
+		{`kernel: "MLIR_AIE"`, "instructions: '/g.bin'", `k.txtpb:4: the path "/g.bin" of the instructions is absolute`},
+		{`kernel: "MLIR_AIE"`, "instructions: 'g\\r.bin'", `k.txtpb:4: the path of the instructions "g\r.bin" has a control character`},
+		{`index: 5`, `index: 5 memory_group: 1073741825`, `k.txtpb:11: memory group 1073741825`},
 		{gemmText, ``, `the file has no contracts`},
 		{gemmText, gemmText + gemmText, `k.txtpb:14: the contract "gemm" is that of line 1 too`},
 		{gemmText, `contract { name: "x" operation: "ADD" }`, `has no arguments`},

@@ -22,6 +22,11 @@ func joined(fields string) string {
 // partParseErrors are texts that Parse refuses.
 var partParseErrors = []struct{ name, text, want string }{
 	{"limits", oneRule("parameter: 'a{i:3}'"), `r.txtpb:3: pattern "a{i:3}": {i:3} should be {i:0-3}: the least number and the greatest`},
+	{"limits of nothing", oneRule("parameter: 'a{i:-3}'"), `r.txtpb:3: pattern "a{i:-3}": {i:-3} should be {i:0-3}: the least number and the greatest`},
+	{"limits without a number", oneRule("parameter: 'a{i:0-x}'"), `r.txtpb:3: pattern "a{i:0-x}": {i:0-x} should be {i:0-3}: the least number and the greatest`},
+	{"a template that does not parse", one("name: 'w{i'"), `r.txtpb:3: name "w{i": a brace may only stand in {i} or {i:0-3}, where i is a word of lower-case letters`},
+	{"a bias with a newline", joined("bias_row: 'K' part { parameter: 'x' bias: 'y\\n' }"), `r.txtpb:4: the bias "y\n" has a control character`},
+	{"a weight beside a bias", joined("bias_row: 'K' part { parameter: 'x' bias: 'y' fold { beta: 'b' weight: 'w' } }"), "r.txtpb:4: the part has a bias, into which beta goes; `weight` is for a part that is a bias itself"},
 	{"limits upside down", oneRule("parameter: 'a{i:3-1}'"), `r.txtpb:3: pattern "a{i:3-1}": {i:3-1} should be {i:0-3}: the least number and the greatest`},
 	{"limits where words are repeated", one("name: 'w{i:0-3}'"), `r.txtpb:3: name "w{i:0-3}": limits belong in the pattern; here {i} repeats the number`},
 
@@ -82,7 +87,8 @@ var partExpandErrors = []struct{ name, text, rest, want string }{
 	{"parts of different sizes", joined("part { parameter: 'l.{i}.k.weight' slice { axis: 'K' end: 2 } }"), "norm.weight norm.bias q.bias v.weight v.bias conv", `r.txtpb:4: l.0.k.weight makes axis K 2 long, l.0.q.weight made it 4; parts may differ along axis N alone`},
 	{"along what there is not", strings.Replace(joined(""), "along: 'N'", "along: 'M'", 1), "norm.weight norm.bias q.bias k.weight v.weight v.bias conv", `r.txtpb:2: along is M, which is not one of axes "KN"`},
 	{"bias row that there is not", joined("bias_row: 'M'"), "norm.weight norm.bias q.bias k.weight v.weight v.bias conv", `r.txtpb:4: bias_row is M, which is not one of axes "KN"`},
-	{"a part with other axes", joined("part { parameter: 'conv.weight' }"), "norm.weight norm.bias q.bias k.weight v.weight v.bias", `r.txtpb:2: conv.weight has no axis K; its axes are "NCX"`},
+	{"a part with other axes", joined("part { parameter: 'conv.weight' }"), "norm.weight norm.bias q.bias k.weight v.weight v.bias", `r.txtpb:2: conv.weight has no axis K; its axes are "NCX"; write merge { axis: "K" of: "CX" } to make it of these`},
+	{"a bias with other axes", strings.Replace(joined("part { parameter: 'l.{i}.k.weight' bias: 'conv.weight' }"), "axes: 'KN'", "axes: 'KN' bias_row: 'K'", 1), "norm.weight norm.bias q.bias v.weight v.bias", `r.txtpb:2: axes "KN" leave out C of conv.weight, which has "NCX"; name it, or make it part of one: merge { axis: "K" of: "CX" }`},
 	{"a bias of another size", joined("bias_row: 'K'\npart { parameter: 'l.{i}.k.weight' bias: 'l.{i}.norm.bias' }"), "norm.weight q.bias v.weight v.bias conv", `r.txtpb:5: the bias l.0.norm.bias makes axis N 4 long, its weight 6`},
 	{"an unknown size", one("scale: 'head^2'"), "norm.weight norm.bias q.bias k.weight v.weight v.bias conv", `r.txtpb:3: scale "head^2": the model has no size "head"; it has d_model, heads, head_dim`},
 	{"slice of an axis that is not", one("slice { axis: 'M' end: 2 }"), "norm.weight norm.bias q.bias k.weight v.weight v.bias conv", `r.txtpb:3: l.0.q.weight has no axis M to slice; its axes are "NK"`},

@@ -73,6 +73,20 @@ var partExamples = []struct{ name, rule, rest, want string }{
   l.0.norm.bias N[0:4]>N at 1,0`,
 	},
 	{
+		"slices and orders are those of the bias too, as far as it has their axes",
+		`name: "w" along: "N" bias_row: "K" axes: "KN" layout: "K* N*"
+		part { parameter: "l.{i}.q.weight" bias: "l.{i}.q.bias" slice { axis: "N" begin: 2 } slice { axis: "K" begin: 1 end: 3 } order { axis: "K" index: [1, 0] } }`,
+		"norm.weight norm.bias k.weight v.weight v.bias conv" + `
+		} operand { name: "first" parameter: "l.{i}.q.weight" segment: "s" format: F32 layout: "N* K*" slice { axis: "N" end: 2 } }
+		operand { name: "left" parameter: "l.{i}.q.weight" segment: "s" format: F32 layout: "N* K*" slice { axis: "N" begin: 2 } slice { axis: "K" end: 1 } }
+		operand { name: "right" parameter: "l.{i}.q.weight" segment: "s" format: F32 layout: "N* K*" slice { axis: "N" begin: 2 } slice { axis: "K" begin: 3 } }
+		operand { name: "biases" parameter: "l.{i}.q.bias" segment: "s" format: F32 layout: "N*" slice { axis: "N" end: 2 }`,
+		`w in s: K=3 N=4, values bf16 in K3 N4
+  l.0.q.weight N[2:6]>N K[1:2]>K at 1,0
+  l.0.q.weight N[2:6]>N K[2:3]>K at 0,0
+  l.0.q.bias N[2:6]>N at 2,0`,
+	},
+	{
 		"split in two, of which this is the second half",
 		`name: "w" parameter: "l.{i}.q.weight" axes: "KN" layout: "K* N*" slice { axis: "N" begin: 2 }`,
 		"norm.weight norm.bias q.bias k.weight v.weight v.bias conv" + `

@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"fmt"
 	"strings"
 
 	"npuw/artifact"
@@ -99,6 +100,20 @@ func (p *placer) orderOf(axis byte) *axisOrder {
 	return nil
 }
 
+// mergeInstead says how an axis that the parameter has not could be made of those that the operand does not name, where there are several.
+func (p *placer) mergeInstead(axes string, axis byte) string {
+	rest := strings.Map(func(r rune) rune {
+		if strings.ContainsRune(axes, r) {
+			return -1
+		}
+		return r
+	}, p.of.Axes)
+	if len(rest) < 2 || len(p.rule.merges) > 0 {
+		return ""
+	}
+	return fmt.Sprintf("; write merge { axis: \"%c\" of: %q } to make it of these", axis, rest)
+}
+
 // spread finds on which axis of the operand each axis of the parameter lies, in which steps, and the extents that come of it.
 func (p *placer) spread(axes string, from []artifact.PlacedAxis) ([]uint64, error) {
 	extents := make([]uint64, len(axes))
@@ -118,7 +133,7 @@ func (p *placer) spread(axes string, from []artifact.PlacedAxis) ([]uint64, erro
 		for k := len(of) - 1; k >= 0; k-- { // innermost first
 			j := strings.IndexByte(p.of.Axes, of[k])
 			if j < 0 {
-				return nil, p.doc.fault(at, "%s has no axis %c; its axes are %q", p.of.Name, of[k], p.of.Axes)
+				return nil, p.doc.fault(at, "%s has no axis %c; its axes are %q%s", p.of.Name, of[k], p.of.Axes, p.mergeInstead(axes, of[k]))
 			}
 			if used[j] {
 				return nil, p.doc.fault(at, "axis %c of %s is used twice", of[k], p.of.Name)

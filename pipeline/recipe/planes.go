@@ -216,9 +216,14 @@ func (e *encoding) inRecords(doc *document, planes []plane.Plane, thing string) 
 		return 0, doc.fault(r.at, "records of %d codes: %s has %d, which is no multiple", r.codes, thing, n)
 	}
 	records := n / r.codes
+	outer, ok := outerDigits(planes[0].Layout, r.codes)
+	if !ok {
+		return 0, doc.fault(r.at, "records of %d codes: layout %v of %s has no pieces of so many; as many as some of its innermost digits hold, all of them or whole parts of the "+
+			"outermost of these, were expected", r.codes, planes[0].Layout, thing)
+	}
 	for i := range planes {
 		p := &planes[i]
-		if p.RecordElements = p.Layout.Elements() / records; p.Layout.Elements()%records != 0 || !sameOuter(&planes[0], p, r.codes) {
+		if p.RecordElements = p.Layout.Elements() / records; p.Layout.Elements()%records != 0 || !sameOuter(outer, p) {
 			return 0, doc.fault(r.at, "records of %d codes: those of %s, in layout %v, do not hold whole groups with their %v, which are %d in layout %v",
 				r.codes, thing, planes[0].Layout, p.Role, p.Layout.Elements(), p.Layout)
 		}
@@ -246,18 +251,15 @@ func (e *encoding) inRecords(doc *document, planes []plane.Plane, thing string) 
 	return all, nil
 }
 
-// sameOuter reports whether the records of a plane follow each other over the operand as those of the codes do, so that each has the
-// scales of its own codes.
-func sameOuter(codes, p *plane.Plane, inRecord uint64) bool {
-	outer, ok := outerDigits(codes.Layout, inRecord)
-	if !ok {
-		return false
-	}
+// sameOuter reports whether the records of a plane follow each other over the operand as those of the codes do, whose digits are outer,
+// so that each has the scales of its own codes.
+func sameOuter(outer []layout.Digit, p *plane.Plane) bool {
 	theirs, ok := outerDigits(p.Layout, p.RecordElements)
 	if !ok {
 		return false
 	}
 	if p.Block != nil {
+		outer = slices.Clone(outer)
 		for i := range outer {
 			b := p.Block[outer[i].Axis]
 			if outer[i].Stride%b != 0 {

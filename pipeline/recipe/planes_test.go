@@ -56,6 +56,11 @@ var planeExamples = []struct{ name, fields, want string }{
 			`scales bf16 by [32 1] in N5 K2 N4 at 66 of records of 128 bytes, 4 in each, ` +
 			`zeros u4 by [32 1] in N5 K2 N4 at 64 of records of 128 bytes, 4 in each`,
 	},
+	{ // one digit of K goes over groups and inside them
+		"records of rows, each with the scales of its groups", `format: I8 scales { format: F16 group { axis: "K" size: 12 } group { axis: "N" size: 1 } } record { codes: 36 } layout: "N* K*"`,
+		`840 bytes: values i8 in N20 K36 at 0 of records of 42 bytes, 36 in each, ` +
+			`scales f16 by [12 1] in N20 K3 at 36 of records of 42 bytes, 3 in each`,
+	},
 	{
 		"records as q4nx has them: 4 columns by 36, minimums", `format: U4
 			scales { format: BF16 minimums: BF16 layout: "N*" group { axis: "N" size: 1 } } record { codes: 144 planes: ["scales", "minimums", "codes"] } layout: "N* K* N4"`,
@@ -99,6 +104,8 @@ var planeExamples = []struct{ name, fields, want string }{
 	{"record with a plane twice", "format: I8 scales { } record { codes: 8 planes: 'codes'\nplanes: 'codes' }", `r.txtpb:4: planes ["codes" "codes"]: "codes"; each of "codes", "scales" once was expected`},
 	{"record without a plane", "format: U8 scales { zeros: true } record { codes: 8\nplanes: ['codes', 'scales'] }", `r.txtpb:4: planes ["codes" "scales"]; each of "codes", "scales", "zeros" once was expected`},
 	{"record that does not divide", "format: I8 layout: 'K* N*' scales { }\nrecord { codes: 7 }", `r.txtpb:4: records of 7 codes: w has 720, which is no multiple`},
+	{"record across rows", "format: I8 layout: 'N* K*' scales { group { axis: 'N' size: 1 } }\nrecord { codes: 48 }", `r.txtpb:4: records of 48 codes: layout N20 K36 of w has no pieces of so many; as many as some of its innermost digits hold, all of them or whole parts of the outermost of these, were expected`},
+	{"record of a part of a digit", "format: I8 layout: 'N* K*' scales { group { axis: 'N' size: 1 } }\nrecord { codes: 10 }", `r.txtpb:4: records of 10 codes: layout N20 K36 of w has no pieces of so many; as many as some of its innermost digits hold, all of them or whole parts of the outermost of these, were expected`},
 	{"record of half a group", "format: I8 layout: 'N* K*' scales { group { axis: 'N' size: 1 } }\nrecord { codes: 18 }", `r.txtpb:4: records of 18 codes: those of w, in layout N20 K36, do not hold whole groups with their scales, which are 20 in layout N20 K1`},
 	{
 		"record with the scales of others", "format: I8 layout: 'N* K*' scales { layout: 'K* N*' group { axis: 'N' size: 1 } group { axis: 'K' size: 9 } }\nrecord { codes: 36 }",

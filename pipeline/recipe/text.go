@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"io"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // maxText is the longest recipe or release file, in bytes.
@@ -48,10 +46,7 @@ func meaning(m proto.Message) ([sha256.Size]byte, error) {
 	return sha256.Sum256(b), err
 }
 
-var (
-	placed       = regexp.MustCompile(`(?s)^\(line (\d+):(\d+)\): (.*)$`)
-	unknownField = regexp.MustCompile(`^unknown field: (\w+)$`)
-)
+var placed = regexp.MustCompile(`(?s)^\(line (\d+):(\d+)\): (.*)$`)
 
 // syntaxError gives an error of prototext, which has its position in its text, as an *Error.
 func syntaxError(file string, text []byte, m proto.Message, err error) *Error {
@@ -69,68 +64,6 @@ func syntaxError(file string, text []byte, m proto.Message, err error) *Error {
 		e.Line = bytes.Count(bytes.TrimRight(text, "\n"), []byte("\n")) + 1
 		e.Message = "the file ends where a value, a brace or a bracket should follow"
 	}
-	if parts := unknownField.FindStringSubmatch(e.Message); parts != nil {
-		if names := fieldNames(m.ProtoReflect().Descriptor()); slices.Contains(names, parts[1]) {
-			e.Message += "; it belongs elsewhere, or a brace before it is missing"
-		} else {
-			e.Message += near([]byte(parts[1]), names)
-		}
-	}
-	if value, found := strings.CutPrefix(e.Message, "invalid value for enum type: "); found {
-		e.Message += "; write " + allowed(text, e.Line, value, m.ProtoReflect().Descriptor())
-	}
-	e.Message = printable(e.Message)
+	e.Message = printable(explain(e, text, m.ProtoReflect().Descriptor()))
 	return e
-}
-
-// allowed lists the words that a field may have whose value, in a line of the text, is none of them.
-func allowed(text []byte, line int, value string, m protoreflect.MessageDescriptor) string {
-	lines := bytes.Split(text, []byte("\n"))
-	if line < 1 || line > len(lines) {
-		return formats
-	}
-	named := regexp.MustCompile(`(\w+)\s*:\s*` + regexp.QuoteMeta(value)).FindSubmatch(lines[line-1])
-	if named == nil {
-		return formats
-	}
-	e := enumOf(m, string(named[1]))
-	if e == nil || e.Name() == "ElementFormat" {
-		return formats
-	}
-	var words []string
-	for i := range e.Values().Len() {
-		if name := string(e.Values().Get(i).Name()); !strings.HasSuffix(name, "NONE") {
-			words = append(words, name)
-		}
-	}
-	return strings.Join(words, " or ")
-}
-
-// enumOf finds the enumeration of a field of a message or of those in it.
-func enumOf(m protoreflect.MessageDescriptor, name string) protoreflect.EnumDescriptor {
-	for i := range m.Fields().Len() {
-		f := m.Fields().Get(i)
-		if f.Enum() != nil && f.TextName() == name {
-			return f.Enum()
-		}
-		if f.Message() != nil {
-			if e := enumOf(f.Message(), name); e != nil {
-				return e
-			}
-		}
-	}
-	return nil
-}
-
-// fieldNames returns the names of the fields of a message and of those in it.
-func fieldNames(m protoreflect.MessageDescriptor) []string {
-	var names []string
-	for i := range m.Fields().Len() {
-		f := m.Fields().Get(i)
-		names = append(names, f.TextName())
-		if f.Message() != nil {
-			names = append(names, fieldNames(f.Message())...)
-		}
-	}
-	return names
 }

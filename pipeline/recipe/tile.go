@@ -63,6 +63,9 @@ func (r *rule) parseTile(doc *document, o *releasepb.Operand, npu *target.Target
 			return doc.fault(block.where(f.name, 0), "%s of the tile is in %v; write %s: BF16 or the like, what the kernel multiplies or yields", f.name, f.format, f.name)
 		}
 	}
+	if t.M == 0 || t.K == 0 || t.N == 0 {
+		return doc.fault(block.at, "the tile is %d x %d x %d; write m, k and n: the rows and columns of A, and the columns of B, that a core works on at a time", t.M, t.K, t.N)
+	}
 	if _, err := npu.Check(t); err != nil {
 		return doc.fault(block.at, "the tile %v", err)
 	}

@@ -7,6 +7,18 @@ import (
 	"npuw/pipeline/model"
 )
 
+func TestTileOfOtherAxes(t *testing.T) {
+	t.Parallel()
+	// A rule without axes has those of each parameter, which are known late.
+	const text = "name: 'test/a' target: 'npu1'\noperand { parameter: 'w' segment: 's' format: BF16 layout: 'P* N*'\ntile { m: 64 k: 64 n: 32 a: BF16 c: F32 } }"
+	r, err := Parse("r.txtpb", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = r.Expand(&model.Model{Family: "test", Parameters: []model.Parameter{{Name: "w", Axes: "PN", Shape: []uint64{64, 64}}}})
+	checkError(t, err, text, `r.txtpb:3: a tile is of axes K and N, w has "PN"`)
+}
+
 // TestTiles has weights [N, K] in recipes for a target. The tile stands in line 4.
 func TestTiles(t *testing.T) {
 	t.Parallel()
@@ -37,6 +49,10 @@ func TestTiles(t *testing.T) {
 			`which is no multiple of the tile's 64; write pad { axis: "K" multiple: 64 }`},
 		{"no multiple of the tile's N", "npu1", "format: BF16 layout: 'K* N*'", "m: 64 k: 64 n: 32 a: BF16 c: F32", 40, 64, `r.txtpb:4: axis N of w is 40 long with its padding, ` +
 			`which is no multiple of the tile's 32; write pad { axis: "N" multiple: 32 }`},
+		{"f16, which no target multiplies", "npu1", "format: BF16 layout: 'N* K*'", "m: 64 k: 64 n: 32 a: F16 c: F32", 64, 64, `r.txtpb:4: the tile does not fit the target npu1: ` +
+			`it does not multiply f16 by bf16; it does bf16 by bf16, int8 by int8, int8 by int4, int16 by int16`},
+		{"a side left out", "npu1", "format: BF16 layout: 'N* K*'", "k: 64 n: 32 a: BF16 c: F32", 64, 64, `r.txtpb:4: the tile is 0 x 64 x 32; ` +
+			`write m, k and n: the rows and columns of A, and the columns of B, that a core works on at a time`},
 		{"other axes", "npu1", "format: BF16 layout: 'K* M*' axes: 'KM' merge { axis: 'M' of: 'N' }", "m: 64 k: 64 n: 32 a: BF16 c: F32", 64, 64, `r.txtpb:4: a tile is of axes K and N, the operand has "KM"`},
 		{"panels that a column cannot reach", "npu1", "format: BF16 layout: 'N* K* K8 N8 K8 N4'", "m: 64 k: 64 n: 32 a: BF16 c: F32", 256, 1 << 15, `r.txtpb:4: of w, the panel that a column of npu1 ` +
 			`takes after its first lies 8388608 bytes on (4 columns with panels of 32), and its shim steps by 4194304 at most; make panels smaller in the layout and the tile`},

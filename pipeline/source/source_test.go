@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"npuw/artifact/element"
 	"npuw/pipeline/internal/fifo"
@@ -110,6 +111,52 @@ func TestReadAtShrunkFile(t *testing.T) {
 	}
 	if err := c.ReadAt(make([]byte, 8), c.Tensor("a"), 0); err != nil {
 		t.Errorf("a tensor before the cut: %v", err)
+	}
+}
+
+// A file that is written to while it is read is told, whatever of it changed; one that is only read, or renamed, is not.
+func TestUnchanged(t *testing.T) {
+	t.Parallel()
+	for name, x := range map[string]struct {
+		change func(path string) error
+		want   error
+	}{
+		"nothing":  {func(path string) error { _, err := os.ReadFile(path); return err }, nil},
+		"longer":   {func(path string) error { return os.Truncate(path, 65) }, source.ErrChanged},
+		"its time": {func(path string) error { return os.Chtimes(path, time.Time{}, time.Unix(1, 0)) }, source.ErrChanged},
+		"the same size and time": {func(path string) error {
+			info, err := os.Stat(path)
+			if err != nil {
+				return err
+			}
+			return os.Chtimes(path, time.Time{}, info.ModTime())
+		}, nil},
+	} {
+		c, path := catalogue(t, 64)
+		if err := x.change(path); err != nil {
+			t.Fatal(err)
+		}
+		err := c.Unchanged()
+		if !errors.Is(err, x.want) || x.want != nil && !strings.Contains(err.Error(), path+": was changed while it was read") {
+			t.Errorf("%s: %v, expected %v", name, err, x.want)
+		}
+	}
+	c, path := catalogue(t, 64)
+	c.Close()
+	if err := c.Unchanged(); !errors.Is(err, os.ErrClosed) || !strings.Contains(err.Error(), path) {
+		t.Errorf("closed: %v", err)
+	}
+}
+
+// A disk that fails is no file that was cut.
+func TestReadAtFails(t *testing.T) {
+	t.Parallel()
+	c, path := catalogue(t, 64)
+	c.Close()
+	err := c.ReadAt(make([]byte, 8), c.Tensor("a"), 0)
+	var e *source.Error
+	if !errors.As(err, &e) || !errors.Is(err, os.ErrClosed) || e.File != path || e.Offset != 4 || !strings.Contains(e.Problem, "cannot be read") {
+		t.Errorf("%v, expected the error of the system, at byte 4 of %s", err, path)
 	}
 }
 

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(pyreader.Compared(m, openWithCommand), map[string]func(){"npuw": main, "interrupt": interruptMain})
 }
 
-// TestScripts runs the command line as people do. $MODELS is the folder of the models in testdata. The condition
+// TestScripts runs the command line as people do. $MODELS is the folder of the models in testdata, $README the page. The condition
 // xrt holds in a build with XRT, mmap in one that maps files.
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -44,6 +44,7 @@ func TestScripts(t *testing.T) {
 		WorkdirRoot:         pyreader.TempDir(t),
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("MODELS", folder)
+			e.Setenv("README", filepath.Join(folder, "..", "..", "README.md"))
 			e.Setenv("GORACE", "atexit_sleep_ms=0") // under -race every program would sleep a second before it ends
 			return nil
 		},
@@ -58,7 +59,7 @@ func TestScripts(t *testing.T) {
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"status": status, "release": makeSet, "damage": damage, "cut": cut, "size": size, "holds": holds, "keys": keys, "unknown": unknown, "lose": lose, "recode": recode, "operator": operator,
+			"status": status, "release": makeSet, "damage": damage, "cut": cut, "size": size, "holds": holds, "keys": keys, "unknown": unknown, "lose": lose, "recode": recode, "operator": operator, "example": example,
 		},
 	})
 }
@@ -69,6 +70,30 @@ func makeSet(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: release MANIFEST DIR")
 	}
 	ts.Check(release.Build(context.Background(), release.Options{Manifest: ts.MkAbs(args[0]), Out: ts.MkAbs(args[1])}))
+}
+
+// example FILE HEADING OUT writes the example under a heading of FILE, a text in Markdown, to OUT: its indented lines, 20 at most.
+func example(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: example FILE HEADING OUT")
+	}
+	text, err := os.ReadFile(args[0])
+	ts.Check(err)
+	_, section, found := strings.Cut(string(text), "\n## "+args[1]+"\n")
+	if !found {
+		ts.Fatalf("%s has no heading %q", args[0], args[1])
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	var lines []string
+	for line := range strings.Lines(section) {
+		if code, indented := strings.CutPrefix(line, "    "); indented {
+			lines = append(lines, code)
+		}
+	}
+	if len(lines) == 0 || len(lines) > 20 {
+		ts.Fatalf("the example under %q has %d lines, 1 to 20 were expected", args[1], len(lines))
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(strings.Join(lines, "")), 0o666))
 }
 
 // status N COMMAND ARGS... runs a command and wants exit status N.

@@ -10,7 +10,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"npuw/artifact/layout"
@@ -139,7 +138,7 @@ func (r Request) resolve() (layout.Layout, error) {
 	}
 	l, err := spec.Resolve(axes)
 	if err != nil {
-		return layout.Layout{}, fmt.Errorf("%w: %q: %w%s", ErrRequest, r.Notation, err, remedy(axes, spec))
+		return layout.Layout{}, fmt.Errorf("%w: %q: %w", ErrRequest, r.Notation, err)
 	}
 	return l, nil
 }
@@ -158,24 +157,6 @@ func hint(notation string, err error) string {
 		return "; axes are named by capital letters"
 	case c == ',' || c == '\t' || c == '\n':
 		return "; digits are separated by spaces: \"K* N*\""
-	}
-	return ""
-}
-
-// remedy is what to do where the digits of an axis cover less than its size.
-func remedy(axes []layout.Axis, spec layout.Spec) string {
-	for i, a := range axes {
-		rest := fmt.Sprintf("%c*", a.Name)
-		small := slices.Clone(axes) // all of size 1
-		for j := range small {
-			small[j].Extent, small[j].Padded = 1, 0
-		}
-		_, form := spec.Resolve(small)
-		small[i] = a
-		_, size := spec.Resolve(small)
-		if form == nil && size != nil && !strings.Contains(spec.String(), rest) {
-			return fmt.Sprintf("; a digit %s takes what remains of axis %c", rest, a.Name)
-		}
 	}
 	return ""
 }

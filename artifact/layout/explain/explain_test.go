@@ -114,7 +114,7 @@ func TestRefuses(t *testing.T) {
 		{"K*", "K=1,N=2", "", "", "bf16", "shape: N is no axis of the layout, which has K"},
 		{"K* N*", "K=1", "", "", "bf16", "shape: axis N is missing, as in K=1,N=64"},
 		{"K* N*", "K=1,N=0", "", "", "bf16", "shape: N=0: a size of 1 or more was expected"},
-		{"K* N4", "K=1,N=9", "", "", "bf16", "the digits of \"K* N4\" cover 4, wanted 9; a digit N* takes what remains of axis N"},
+		{"K* N4", "K=1,N=9", "", "", "bf16", "the digits of \"K* N4\" cover 4, wanted 9; a digit N* takes what remains"},
 		{"K4@8 K*@1", "K=100", "", "", "bf16", "digit 1 (K4) has stride 8, but the digits below it on axis K cover 25"},
 		{"K* N4", "K=4611686018427387904,N=3", "", "", "bf16", "more than 1<<62 elements"},
 		{"K*", "K=4611686018427387904", "", "", "bf16", "4611686018427387904 elements are too many"},

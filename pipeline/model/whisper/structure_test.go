@@ -83,6 +83,28 @@ func textAttribute(name, v string) *pb.AttributeProto {
 	return &pb.AttributeProto{Name: &name, S: []byte(v), Type: pb.AttributeProto_STRING.Enum()}
 }
 
+// joinKeysAndValues makes one product of those that give n its keys and values: [positions, heads, 2, d_model/heads].
+func joinKeysAndValues(g *pb.GraphProto, n *pb.NodeProto) {
+	const heads, size, bytes = 3, 12, 4
+	products := nodes(g, "MatMul")
+	by := func(i int) *pb.NodeProto {
+		return products[slices.IndexFunc(products, func(m *pb.NodeProto) bool { return m.Output[0] == n.Input[i] })]
+	}
+	key, value := by(1), by(2)
+	k, v := initializer(g, key.Input[1]), initializer(g, value.Input[1]) // [K, N]
+	joined := &pb.TensorProto{Name: proto.String(k.GetName() + " and " + v.GetName()), DataType: k.DataType, Dims: []int64{k.Dims[0], 2 * k.Dims[1]}}
+	for at := 0; at < len(k.RawData); at += size * bytes {
+		joined.RawData = append(joined.RawData, k.RawData[at:][:size*bytes]...)
+		joined.RawData = append(joined.RawData, v.RawData[at:][:size*bytes]...)
+	}
+	shape := &pb.TensorProto{Name: proto.String(joined.GetName() + " shape"), DataType: proto.Int32(7), Dims: []int64{5}, Int64Data: []int64{0, 0, heads, 2, size}}
+	g.Initializer = append(slices.DeleteFunc(g.Initializer, func(t *pb.TensorProto) bool { return t == k || t == v }), joined, shape)
+	g.Node = slices.DeleteFunc(g.Node, func(m *pb.NodeProto) bool { return m == value })
+	key.Input[1] = joined.GetName()
+	n.Input[2] = ""
+	before(g, n, 1, "Reshape", shape.GetName())
+}
+
 // What stands between the parts of an encoder and changes nothing, or not what weights mean.
 func TestStructureIsFound(t *testing.T) {
 	t.Parallel()
@@ -144,6 +166,27 @@ func TestStructureIsFound(t *testing.T) {
 		"operands left out at the end": {"attention,stripped", func(g *pb.GraphProto) {
 			for _, n := range nodes(g, "Attention") {
 				n.Input = append(n.Input, "", "", "")
+			}
+		}},
+		"linear layers in their GELU": {"fastgelu,stripped", func(g *pb.GraphProto) {
+			fused := 0
+			for _, n := range nodes(g, "FastGelu") {
+				i := slices.IndexFunc(g.Node, func(m *pb.NodeProto) bool { return m.GetOpType() == "MatMul" && m.Output[0] == n.Input[0] })
+				if i < 0 {
+					continue // of a convolution
+				}
+				n.OpType = proto.String("GemmFastGelu")
+				n.Input = []string{g.Node[i].Input[0], g.Node[i].Input[1], n.Input[1]}
+				g.Node = slices.Delete(g.Node, i, i+1)
+				fused++
+			}
+			if fused == 0 {
+				panic("no FastGelu behind a MatMul")
+			}
+		}},
+		"keys and values in one product": {"mha,stripped", func(g *pb.GraphProto) {
+			for _, n := range nodes(g, "MultiHeadAttention") {
+				joinKeysAndValues(g, n)
 			}
 		}},
 		"Split of sizes": {"split,stripped", func(g *pb.GraphProto) {
@@ -222,6 +265,25 @@ func TestStructureIsNotFound(t *testing.T) {
 			n := nodes(g, "MultiHeadAttention")[0]
 			n.Input = append(n.Input, "", "input_features")
 		}, source.ErrUnsupported, []string{"operand 5"}},
+		"biases before and in attention": {"mha,stripped", func(g *pb.GraphProto) {
+			constant(g, "spare", make([]float32, 36)...)
+			before(g, nodes(g, "MultiHeadAttention")[0], 0, "Add", "spare")
+		}, source.ErrUnsupported, []string{"com.microsoft.MultiHeadAttention node", "adds biases to what has them already"}},
+		"joined twice": {"mha-sliced,stripped", func(g *pb.GraphProto) {
+			n := nodes(g, "MultiHeadAttention")[0]
+			n.Input[1], n.Input[2] = "", ""
+		}, source.ErrUnsupported, []string{"com.microsoft.MultiHeadAttention node", "a part of a joined product, and joined itself"}},
+		"Attention without weights": {"attention,stripped", func(g *pb.GraphProto) {
+			nodes(g, "Attention")[0].Input[1] = "input_features"
+		}, source.ErrUnsupported, []string{"com.microsoft.Attention node", "is given no weights"}},
+		"scores of no product": {"stripped", func(g *pb.GraphProto) {
+			softmax := nodes(g, "Softmax")[0]
+			g.Node[slices.IndexFunc(g.Node, func(m *pb.NodeProto) bool { return m.Output[0] == softmax.Input[0] })].OpType = proto.String("Max")
+		}, source.ErrUnsupported, []string{"Max node", "the product of queries and keys"}},
+		"an output that attention does not give": {"attention,stripped", func(g *pb.GraphProto) {
+			n := nodes(g, "Attention")[0]
+			n.Output = append([]string{"first"}, n.Output...)
+		}, source.ErrUnsupported, []string{"com.microsoft.Attention node", "self-attention"}},
 		"no heads":                  {"mha,stripped", func(g *pb.GraphProto) { nodes(g, "MultiHeadAttention")[0].Attribute = nil }, source.ErrCorrupt, []string{"no num_heads"}},
 		"values of another size":    {"attention,stripped", attributed("Attention", intAttribute("qkv_hidden_sizes", 36, 36, 72)), source.ErrUnsupported, []string{"qkv_hidden_sizes [36 36 72]"}},
 		"no keys":                   {"operator,stripped", func(g *pb.GraphProto) { nodes(g, "Attention")[0].Input[1] = "" }, source.ErrUnsupported, []string{"Attention node", "k_proj"}},
@@ -285,6 +347,21 @@ func TestNamesWithoutStructure(t *testing.T) {
 	}
 	if p := got.Parameters[5]; len(p.Ways) != 1 || p.Ways[0] != "path" {
 		t.Errorf("%+v, expected one that its path alone names", p)
+	}
+}
+
+// Where paths alone name parameters, two nodes of one path are told, both.
+func TestOneNameTwice(t *testing.T) {
+	t.Parallel()
+	path := edited(t, func(g *pb.GraphProto) {
+		node(g, "/layers.0/self_attn/k_proj/MatMul").Name = proto.String("/layers.0/self_attn/v_proj/MatMul")
+		nodes(g, "Erf")[0].OpType = proto.String("Sigmoid")
+	})
+	_, _, err := recognise(t, path)
+	const node = `MatMul node "/layers.0/self_attn/v_proj/MatMul"`
+	if !errors.Is(err, source.ErrParameters) || strings.Count(err.Error(), node) != 2 ||
+		!strings.Contains(err.Error(), `gives parameter "encoder.layers.0.self_attn.v_proj.weight", and so does `) {
+		t.Errorf("%v, expected both nodes of the name", err)
 	}
 }
 

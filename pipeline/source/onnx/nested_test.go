@@ -160,6 +160,24 @@ func TestNamesInBranches(t *testing.T) {
 	}
 }
 
+func TestPartText(t *testing.T) {
+	t.Parallel()
+	for want, p := range map[string]Part{"4:8 of 12": {4, 4, 12}, "2:4 of every 6": {2, 2, 6}} {
+		if got := p.Of(12); got != want {
+			t.Errorf("%+v: %q, want %q", p, got, want)
+		}
+	}
+}
+
+// A convolution's weight, whose axis N is not alone with K, is not cut.
+func TestPartOfAConvolution(t *testing.T) {
+	t.Parallel()
+	w := weightsOf(t, model([]*pb.TensorProto{floatTensor("w", 6, 2, 3)}, node("Conv", "", "x w", "y")))
+	if part, ok := w[0].Part(Part{0, 2, 6}); ok {
+		t.Errorf("%+v", part)
+	}
+}
+
 func TestParts(t *testing.T) {
 	t.Parallel()
 	for _, x := range []struct {

@@ -42,11 +42,7 @@ var readers = map[[2]string]operandReader{
 
 // meaning says what operand input of n, of the given shape, is, or what is wrong with it and what to do.
 func meaning(n *Node, input int, shape []uint64) (u use, problem, next string) {
-	domain := n.Domain
-	if domain == "ai.onnx" {
-		domain = ""
-	}
-	if read := readers[[2]string{domain, n.Op}]; read != nil {
+	if read := readers[[2]string{n.Domain, n.Op}]; read != nil {
 		return read(n, input, shape)
 	}
 	return u, "not understood there", "this operator's weights are not read yet: export the model without it"

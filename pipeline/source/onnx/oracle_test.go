@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -276,11 +277,11 @@ func TestWalkerAgreesWithProtobuf(t *testing.T) {
 // not their weights can be read.
 func TestEveryRealFileIsAccepted(t *testing.T) {
 	t.Parallel()
-	folder := whisperonnx.Beside("shared/fixtures/whisper-tiny")
+	folder := whisperonnx.Beside("shared/fixtures")
 	if folder == "" {
 		t.Skip("no folder shared/fixtures beside the checkout")
 	}
-	files, err := filepath.Glob(filepath.Join(folder, "*.onnx"))
+	files, err := filepath.Glob(filepath.Join(folder, "*", "*.onnx"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%v, %v", files, err)
 	}
@@ -298,6 +299,63 @@ func TestEveryRealFileIsAccepted(t *testing.T) {
 			t.Errorf("%s: %s", path, d)
 		}
 		m.Close()
+	}
+}
+
+// everything is a model with what smallModel leaves out: names of domains in full, texts, functions without weights.
+func everything() *pb.ModelProto {
+	m := smallModel()
+	m.OpsetImport[0].Domain = proto.String("ai.onnx")
+	m.ProducerVersion, m.Domain, m.DocString = proto.String("1"), proto.String("test"), proto.String("a model")
+	m.ModelVersion = proto.Int64(-2)
+	m.MetadataProps = []*pb.StringStringEntryProto{{Key: proto.String("author"), Value: proto.String("test")}}
+	m.Functions = []*pb.FunctionProto{{
+		Name: proto.String("gelu"), Domain: proto.String("local"), DocString: proto.String("a function"),
+		Input: []string{"x"}, Output: []string{"y"}, Attribute: []string{"alpha"}, AttributeProto: []*pb.AttributeProto{floatAttr("beta", 1)},
+		OpsetImport: []*pb.OperatorSetIdProto{{Version: proto.Int64(17)}}, Node: []*pb.NodeProto{node("Erf", "", "x", "y")},
+	}}
+	g := m.Graph
+	g.DocString = proto.String("a graph")
+	g.ValueInfo = []*pb.ValueInfoProto{valueInfo("xw", 3)}
+	g.Output[0].Type.Denotation = proto.String("TENSOR")
+	g.Output[0].Type.GetTensorType().Shape.Dim[0].Denotation = proto.String("DATA_BATCH")
+	for _, n := range g.Node {
+		n.Domain, n.DocString = proto.String("ai.onnx"), proto.String("a node")
+	}
+	g.Node = append(g.Node, node("Relu", strings.Repeat("long ", windowSize/4), "s", "r", &pb.AttributeProto{Name: proto.String("words"), Strings: [][]byte{{1}, nil}, Type: pb.AttributeProto_STRINGS.Enum()}))
+	return m
+}
+
+// ONNX's own domain has two names, which mean the same.
+func TestEverything(t *testing.T) {
+	t.Parallel()
+	file := marshal(t, everything())
+	m, err := walkBytes(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := disagreement(m, file); d != "" {
+		t.Error(d)
+	}
+	if len(m.Opsets) != 1 || m.Opsets[""] != 17 {
+		t.Errorf("opsets %v, expected 17 of the domain without a name", m.Opsets)
+	}
+	got, err := m.Weights()
+	if err != nil {
+		t.Fatal(err)
+	}
+	small, err := walkBytes(marshal(t, smallModel()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := small.Weights()
+	if err != nil || len(got) != len(want) {
+		t.Fatalf("%d weights, expected %d (%v)", len(got), len(want), err)
+	}
+	for i := range got {
+		if got[i].PathName != want[i].PathName || got[i].Axes != want[i].Axes {
+			t.Errorf("weight %q %s, expected %q %s", got[i].PathName, got[i].Axes, want[i].PathName, want[i].Axes)
+		}
 	}
 }
 
@@ -375,6 +433,7 @@ func TestEveryFlippedBit(t *testing.T) {
 // Whatever a file is, what the walker accepts is what protobuf's own decoder finds in it.
 func FuzzWalk(f *testing.F) {
 	f.Add(marshal(f, smallModel()))
+	f.Add(marshal(f, everything()))
 	for _, name := range fixtures {
 		f.Add(withoutWeights(f, testdata+name))
 	}

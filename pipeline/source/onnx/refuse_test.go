@@ -104,12 +104,15 @@ func TestRefusedGraphs(t *testing.T) {
 	function := model(nil)
 	function.Functions = []*pb.FunctionProto{{Name: proto.String("gelu"), Node: []*pb.NodeProto{constant}}}
 	tensors := &pb.AttributeProto{Name: proto.String("tables"), Tensors: w}
+	twice := model(nil)
+	twice.Graph.Input = append(twice.Graph.Input, valueInfo("x", 4))
 	sparse := &pb.AttributeProto{Name: proto.String("sparse_value"), SparseTensor: &pb.SparseTensorProto{}}
 	for name, x := range map[string]struct {
 		m     *pb.ModelProto
 		want  error
 		parts []string
 	}{
+		"an input twice":               {twice, source.ErrCorrupt, []string{`input "x"`, "given twice"}},
 		"two producers":                {model(nil, node("Relu", "a", "x", "y"), node("Relu", "b", "x", "y")), source.ErrCorrupt, []string{`"b"`, `"y"`}},
 		"one node, one value twice":    {model(nil, node("Split", "a", "x", "y y")), source.ErrCorrupt, []string{`"a"`, `"y"`}},
 		"produces an initializer":      {model(w, node("Relu", "a", "x", "w")), source.ErrCorrupt, []string{`"a"`, `"w"`}},
@@ -226,7 +229,7 @@ func TestFileThatCannotBeRead(t *testing.T) {
 func TestRecognise(t *testing.T) {
 	t.Parallel()
 	for prefix, want := range map[string]bool{
-		"": false, "PK\x03\x04": false, "{": false, "\x08\x07\x12\x07pytorch": true, string(marshal(t, smallModel())): true,
+		"": false, "\x3a\x04": true, "\x42\x02": true, "\x28\x01": true, "\x0a\x07": false, "\x38\x04": false, "PK\x03\x04": false, "{": false, "\x08\x07\x12\x07pytorch": true, string(marshal(t, smallModel())): true,
 	} {
 		if got := Recognise([]byte(prefix)); got != want {
 			t.Errorf("%.20q: %v", prefix, got)

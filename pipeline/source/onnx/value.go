@@ -71,9 +71,6 @@ func (g *Graph) Value(name string) *Value {
 	return nil
 }
 
-// Holder gives the node that g is nested in, nil for the main graph.
-func (g *Graph) Holder() *Node { return g.holder }
-
 // Taken gives the branch of an If that counts: the one that a constant condition chooses, or else the one that holds or uses
 // weights, when only one does, or else the first, when none does. It is nil if both do, and for any other node.
 func (n *Node) Taken() *Graph { return n.taken }

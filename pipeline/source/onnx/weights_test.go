@@ -100,6 +100,22 @@ func TestMeaningOfOperands(t *testing.T) {
 	}
 }
 
+// The order of axes is that of all Transposes on the way together.
+func TestTransposeOfATranspose(t *testing.T) {
+	t.Parallel()
+	weights := weightsOf(t, model([]*pb.TensorProto{floatTensor("w", 4, 3, 5)},
+		node("Transpose", "", "w", "u", intsAttr("perm", 1, 2, 0)),
+		node("Transpose", "", "u", "v", intsAttr("perm", 1, 2, 0)),
+		node("Conv", "/conv1/Conv", "x v", "y")))
+	if len(weights) != 1 {
+		t.Fatalf("%d weights", len(weights))
+	}
+	w := weights[0]
+	if got, want := fmt.Sprint(w.Axes, w.Shape, w.Perm, w.Tensor.Shape), "NCX[5 4 3] [2 0 1] [4 3 5]"; got != want {
+		t.Errorf("%s, expected %s", got, want)
+	}
+}
+
 func TestWhatIsNotUnderstood(t *testing.T) {
 	t.Parallel()
 	w := floatTensor("w", 2, 2)
@@ -126,6 +142,7 @@ func TestWhatIsNotUnderstood(t *testing.T) {
 		"a bias in attention": {floatTensor("w", 1, 2, 2, 2), ms("MultiHeadAttention", "a", "x x x x x w")},
 		"BiasGelu of rows":    {w, ms("BiasGelu", "g", "x w")},
 		"MatMul left":         {w, node("MatMul", "/fc/MatMul", "w x", "y")},
+		"Gemm of 3 axes":      {floatTensor("w", 1, 2, 2), node("Gemm", "/fc/Gemm", "x w", "y")},
 		"MatMul of 3 axes":    {floatTensor("w", 1, 2, 2), node("MatMul", "/fc/MatMul", "x w", "y")},
 		"MatMul of int8":      {int8s, node("MatMulInteger", "/fc/MatMul_quant", "x w", "y")},
 		"Cast of int8":        {int8s, node("MatMul", "/fc/MatMul", "x c", "y")},
