@@ -18,11 +18,12 @@ type Release struct {
 // ReleaseArtifact is one artifact of a release. Source, and Recipe where it is a path, are relative to the folder of the file
 // that they stand in.
 type ReleaseArtifact struct {
-	Source  string // the model
-	Recipe  string // the name of a built-in recipe, a path ending in .txtpb, or empty: the default of the model's family
-	Kernels string // the path of a file of kernel contracts to bind operands to, or empty
-	Output  string // a clean local path below the output folder, ending in .npuw; no two are equal, in any case of letters
-	Line    int    // where the artifact stands, for messages
+	Source   string // the model
+	Recipe   string // the name of a built-in recipe, a path ending in .txtpb, or empty: the default of the model's family
+	Kernels  string // the path of a file of kernel contracts to bind operands to, or empty
+	Compress bool   // also as a .npuwz file
+	Output   string // a clean local path below the output folder, ending in .npuw; no two are equal, in any case of letters
+	Line     int    // where the artifact stands, for messages
 }
 
 // IsPath reports whether a recipe is named by the path of its file, not by the name of a built-in one.
@@ -65,7 +66,7 @@ func ParseRelease(file string, text []byte) (*Release, error) {
 		if wrong := checkName(a.Kernels); a.Kernels != "" && wrong != "" {
 			return nil, doc.fault(block.where("kernels", 0), "the path of the kernel contracts %s", wrong)
 		}
-		release.Artifacts = append(release.Artifacts, ReleaseArtifact{a.Source, a.Recipe, a.Kernels, output, block.at.line})
+		release.Artifacts = append(release.Artifacts, ReleaseArtifact{a.Source, a.Recipe, a.Kernels, a.Compress, output, block.at.line})
 	}
 	return release, nil
 }

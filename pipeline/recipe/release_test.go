@@ -13,7 +13,7 @@ artifact {
   output: "whisper/./base.npuw"
 }
 artifact: <source: '/tiny.onnx'; recipe: "whisper-encoder/f32", output: "tiny" ".npuw">
-artifact { source: "m" recipe: "../mine.txtpb" output: "whisper/small.npuw" }
+artifact { source: "m" recipe: "../mine.txtpb" output: "whisper/small.npuw" compress: true }
 `
 
 func TestParseRelease(t *testing.T) {
@@ -25,7 +25,7 @@ func TestParseRelease(t *testing.T) {
 	want := []ReleaseArtifact{
 		{Source: "../models/base.onnx", Output: "whisper/base.npuw", Line: 2},
 		{Source: "/tiny.onnx", Recipe: "whisper-encoder/f32", Output: "tiny.npuw", Line: 6},
-		{Source: "m", Recipe: "../mine.txtpb", Output: "whisper/small.npuw", Line: 7},
+		{Source: "m", Recipe: "../mine.txtpb", Output: "whisper/small.npuw", Compress: true, Line: 7},
 	}
 	if diff := cmp.Diff(want, r.Artifacts); diff != "" {
 		t.Error(diff)

@@ -55,13 +55,14 @@ type builder struct {
 
 	parts []part
 	files []kernelSource
-	made  int // artifacts that were packed
+	made  int // files that were made
 }
 
 // part is an artifact of the next set.
 type part struct {
 	Artifact
-	from string // the path of the file, which is not in the work folder yet; "": it is there
+	// The paths of the file and of its compressed form where these are not in the work folder yet; "": they are there.
+	from, compressedFrom string
 }
 
 func (b *builder) run(ctx context.Context, out string) error {
@@ -121,12 +122,25 @@ func (b *builder) artifact(ctx context.Context, a *recipe.ReleaseArtifact) error
 	if known {
 		entry.setValues(digests)
 		if p, found := b.reuse(ctx, entry); found {
-			b.parts = append(b.parts, p)
 			b.tell("%s: as it was", filepath.Join(b.Out, a.Output))
-			return nil
+			return b.add(ctx, a, p)
 		}
 	}
-	return b.pack(ctx, build, a.Output, entry, weights, known)
+	if err := b.pack(ctx, build, a.Output, &entry, weights, known); err != nil {
+		return err
+	}
+	return b.add(ctx, a, part{Artifact: entry})
+}
+
+// add takes a finished artifact into the set.
+func (b *builder) add(ctx context.Context, a *recipe.ReleaseArtifact, p part) error {
+	if a.Compress {
+		if err := b.compress(ctx, &p); err != nil {
+			return err
+		}
+	}
+	b.parts = append(b.parts, p)
+	return nil
 }
 
 // couldBe reports whether an artifact that has been made already may be this one, if the values are the same. Only then it has to be known
@@ -159,14 +173,14 @@ func (b *builder) reuse(ctx context.Context, entry Artifact) (part, bool) {
 	if a := b.last.find(entry.Key, entry.Path); a != nil {
 		if path, ok := sound(b.last.dir, a); ok {
 			entry.Bytes, entry.SHA256 = a.Bytes, a.SHA256
-			return part{entry, path}, true
+			return part{Artifact: entry, from: path}, true
 		}
 	}
 	return part{}, false
 }
 
 // pack makes an artifact in the work folder. Beside it the source is digested, if its digests are not known.
-func (b *builder) pack(ctx context.Context, build *pipeline.Build, output string, entry Artifact, weights sourceDigests, known bool) error {
+func (b *builder) pack(ctx context.Context, build *pipeline.Build, output string, entry *Artifact, weights sourceDigests, known bool) error {
 	path := filepath.Join(b.work.set, output)
 	b.work.forget(entry.Path)
 	if err := makeFolders(b.work.set, filepath.Dir(path)); err != nil {
@@ -202,12 +216,11 @@ func (b *builder) pack(ctx context.Context, build *pipeline.Build, output string
 		return err
 	}
 	b.reached("made " + entry.Path)
-	if err := b.work.keep(entry, producer(plan.Revision)); err != nil {
+	if err := b.work.keep(*entry, producer(plan.Revision)); err != nil {
 		return err
 	}
 	b.made++
 	b.reached("packed " + entry.Path)
-	b.parts = append(b.parts, part{Artifact: entry})
 	b.tell("%s: %d operands in %d segments, %d bytes of data, verified (%s, from %s)",
 		filepath.Join(b.Out, output), len(index.Operands), len(index.Segments), build.Plan.DataBytes(), build.Recipe.Name, build.Catalogue.Path)
 	return nil

@@ -18,6 +18,7 @@ type State string
 const (
 	UpToDate State = "up to date"      // the one of the last set is taken over
 	Finished State = "finished"        // the one of an earlier try is taken over
+	Compress State = "compress"        // the same, and its compressed form is made
 	Rebuild  State = "rebuild"         // it is made
 	Removed  State = "no longer named" // the last set has it, the next will not
 )
@@ -26,7 +27,7 @@ const (
 type Change struct {
 	Path  string   `json:"path"` // in the set
 	State State    `json:"state"`
-	Why   []string `json:"why"` // of Rebuild: at least one reason
+	Why   []string `json:"why"` // of all but what is taken over: at least one reason
 }
 
 // maxReasons is how many parameters Changes names, one by one.
@@ -89,6 +90,9 @@ func (b *builder) change(ctx context.Context, i int) (Change, error) {
 	if p, found := b.reuse(ctx, entry); found {
 		if c.State = Finished; p.from != "" {
 			c.State = UpToDate
+		}
+		if f, _, _ := b.compressed(ctx, &p); a.Compress && f == nil {
+			c.State, c.Why = Compress, []string{"it is there, its compressed form is not"}
 		}
 		return c, nil
 	}

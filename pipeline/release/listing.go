@@ -61,6 +61,7 @@ type Artifact struct {
 	Contracts  Digest      `json:"contracts,omitzero"` // of the file of kernel contracts; zeros: none
 	Parameters []Parameter `json:"parameters"`
 	Kernels    []Kernel    `json:"kernels"` // one a contract, in the order of the artifact
+	Compressed *File       `json:"compressed,omitempty"`
 }
 
 // Recipe is a recipe by its name and what it says.
@@ -190,6 +191,9 @@ func (l *Listing) check() error {
 		if key := a.key(l.Producer); key != a.Key {
 			return fmt.Errorf("%s: its key is %v, that of what it was made of %v", a.Path, a.Key, key)
 		}
+		if a.Compressed != nil && a.Compressed.Path != compressedPath(a.Path) {
+			return fmt.Errorf("%s: its compressed form is %q, expected %s", a.Path, a.Compressed.Path, compressedPath(a.Path))
+		}
 		for _, k := range a.Kernels {
 			for _, f := range []*KernelFile{k.Xclbin, k.Instructions} {
 				if f == nil {
@@ -224,6 +228,11 @@ func (l *Listing) files() ([]File, error) {
 		}
 	}
 	all = append(all, l.Kernels...)
+	for _, a := range l.Artifacts {
+		if a.Compressed != nil {
+			all = append(all, *a.Compressed)
+		}
+	}
 	slices.SortFunc(all, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 	folders, names := map[string]string{}, map[string]string{portable.Fold(ListingName): ListingName, portable.Fold(SumsName): SumsName}
 	for _, f := range all {

@@ -280,6 +280,7 @@ func TestWhatIsRebuilt(t *testing.T) {
 		{"a file of the set is damaged", func(t *testing.T, o *Options, _ string) { flip(t, filepath.Join(o.Out, "c.npuw"), 5000) }, "c.npuw", []string{"its file is damaged"}},
 		{"a file of the set is gone", func(t *testing.T, o *Options, _ string) { must(t, os.Remove(filepath.Join(o.Out, "c.npuw"))) }, "c.npuw", []string{"its file is missing"}},
 		{"the listing is damaged", func(t *testing.T, o *Options, _ string) { flip(t, filepath.Join(o.Out, ListingName), 20) }, all, []string{"there is no set yet"}},
+		{"compressed, too", func(t *testing.T, o *Options, _ string) { edit(t, o.Manifest, `"c.npuw"`, `"c.npuw" compress: true`) }, "", nil},
 		{"one more artifact", func(t *testing.T, o *Options, _ string) {
 			write(t, o.Manifest, boundManifest+`artifact { source: "c.onnx" output: "d.npuw" }`)
 		}, "d.npuw", []string{"it is new"}},

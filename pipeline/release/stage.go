@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -72,7 +71,7 @@ func (b *builder) finish(ctx context.Context) error {
 	if err := b.work.publish(b.last, b.manifest.outputs(), &b.Options); err != nil {
 		return err
 	}
-	b.tell("%s: a set of %d artifacts, %d of them made anew, and %d files of kernels", b.Out, len(b.parts), b.made, len(kernels))
+	b.tell("%s: a set of %d files, %d of them made anew", b.Out, len(files)+2, b.made)
 	return nil
 }
 
@@ -102,11 +101,15 @@ func (b *builder) inPlace(ctx context.Context, files []File, listing, sums []byt
 func (b *builder) stage(ctx context.Context, files []File, kernels map[string]kernelSource) error {
 	for i := range b.parts {
 		p := &b.parts[i]
-		if p.from == "" {
-			continue
+		if p.from != "" {
+			if err := b.link(ctx, p.from, p.File); err != nil {
+				return err
+			}
 		}
-		if err := b.link(ctx, p.from, p.File); err != nil {
-			return err
+		if p.compressedFrom != "" {
+			if err := b.link(ctx, p.compressedFrom, *p.Compressed); err != nil {
+				return err
+			}
 		}
 	}
 	for _, f := range files {
@@ -146,7 +149,7 @@ func (b *builder) link(ctx context.Context, from string, f File) error {
 	if err := makeFolders(b.work.set, filepath.Dir(to)); err != nil {
 		return err
 	}
-	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := removeIfThere(to); err != nil {
 		return err
 	}
 	if os.Link(from, to) == nil {
@@ -161,7 +164,7 @@ func (b *builder) copy(ctx context.Context, from string, f File) error {
 	if err := makeFolders(b.work.set, filepath.Dir(to)); err != nil {
 		return err
 	}
-	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := removeIfThere(to); err != nil {
 		return err
 	}
 	r, err := source.OpenFile(from)

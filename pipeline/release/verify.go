@@ -204,6 +204,9 @@ func (v *verifier) artifact(a *Artifact, kernels []string, sound map[string]bool
 			return fmt.Errorf("%s: contract %q: %w", path, a.Kernels[i].Contract, err)
 		}
 	}
+	if err := checkCompressed(v.dir, a, sound, f.Header.Digest); err != nil {
+		return err
+	}
 	return pipeline.VerifyKernels(path, kernels)
 }
 

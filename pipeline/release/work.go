@@ -20,13 +20,14 @@ import (
 //	  lock              held while a build runs
 //	  set/              the next set; then, for a moment, the last one
 //	  old/              the last set, on systems that cannot exchange two folders
+//	  again/            what a compressed artifact gives, while it is tried
 //	  kept.json         what is finished in set/: artifacts that the next try takes over if this one fails
 //
 // It stays when a build fails or is killed, and is removed by the one that ends well.
 type workFolder struct {
-	dir, set, old string
-	lock          *os.File
-	kept          []Artifact
+	dir, set, old, again string
+	lock                 *os.File
+	kept                 []Artifact
 }
 
 const keptName = "kept.json"
@@ -64,7 +65,7 @@ func resolve(out string) (string, error) {
 // begin takes the work folder of out, which is resolved.
 func begin(out string) (*workFolder, error) {
 	w := &workFolder{dir: WorkFolder(out)}
-	w.set, w.old = filepath.Join(w.dir, "set"), filepath.Join(w.dir, "old")
+	w.set, w.old, w.again = filepath.Join(w.dir, "set"), filepath.Join(w.dir, "old"), filepath.Join(w.dir, "again")
 	name := filepath.Join(w.dir, "lock")
 	for range 100 {
 		if err := os.MkdirAll(w.dir, 0o777); err != nil {
@@ -109,7 +110,9 @@ func (w *workFolder) end(keep bool) {
 		return
 	}
 	_ = os.RemoveAll(w.set)
+	_ = os.RemoveAll(w.again)
 	_ = os.Remove(filepath.Join(w.dir, keptName))
+	_ = os.Remove(filepath.Join(w.dir, keptName+".new"))
 	_ = os.Remove(w.lock.Name()) // while it is locked, if the system lets us: who opens it later finds it gone
 	w.lock.Close()
 	_ = os.Remove(w.lock.Name())
@@ -133,9 +136,12 @@ func (w *workFolder) clean() error {
 	w.kept = slices.DeleteFunc(w.kept, func(a Artifact) bool {
 		_, err := plainFile(w.set, a.Path)
 		names[a.Path] = err == nil
+		if a.Compressed != nil {
+			names[a.Compressed.Path] = err == nil
+		}
 		return err != nil
 	})
-	if err := os.MkdirAll(w.set, 0o777); err != nil {
+	if err := errors.Join(os.RemoveAll(w.again), os.MkdirAll(w.set, 0o777)); err != nil {
 		return err
 	}
 	_, err := prune(w.set, func(name string, plain bool) bool { return plain && names[name] })
@@ -162,7 +168,9 @@ func readKept(path string) []Artifact {
 	if json.Unmarshal(text, &l) != nil {
 		return nil
 	}
-	return slices.DeleteFunc(l.Artifacts, func(a Artifact) bool { return portable.Check(a.Path) != nil || a.key(l.Producer) != a.Key })
+	return slices.DeleteFunc(l.Artifacts, func(a Artifact) bool {
+		return portable.Check(a.Path) != nil || a.key(l.Producer) != a.Key || a.Compressed != nil && a.Compressed.Path != compressedPath(a.Path)
+	})
 }
 
 // keep notes that an artifact is finished, in place of any that was at its path.
@@ -223,7 +231,7 @@ func pruneFolder(dir, below string, wanted func(name string, plain bool) bool) (
 
 // writeFile writes a whole new file, in place of any other, to the disk.
 func writeFile(path string, b []byte) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := removeIfThere(path); err != nil {
 		return err
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)

@@ -1315,7 +1315,9 @@ type Artifact struct {
 	// The file's path in the set, ending in .npuw; subfolders are made as needed. Every system must take it: RELEASE.md says what that asks.
 	Output string `protobuf:"bytes,3,opt,name=output,proto3" json:"output,omitempty"`
 	// The path of a file of kernel contracts that the artifact's operands are bound to. Left out: it is bound to none.
-	Kernels       string `protobuf:"bytes,4,opt,name=kernels,proto3" json:"kernels,omitempty"`
+	Kernels string `protobuf:"bytes,4,opt,name=kernels,proto3" json:"kernels,omitempty"`
+	// Puts the artifact compressed beside it, to send: NAME.npuwz (FORMAT.md, section A).
+	Compress      bool `protobuf:"varint,5,opt,name=compress,proto3" json:"compress,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1376,6 +1378,13 @@ func (x *Artifact) GetKernels() string {
 		return x.Kernels
 	}
 	return ""
+}
+
+func (x *Artifact) GetCompress() bool {
+	if x != nil {
+		return x.Compress
+	}
+	return false
 }
 
 // Kernels is what a file of kernel contracts holds.
@@ -1813,12 +1822,13 @@ const file_npuw_schema_release_proto_rawDesc = "" +
 	"\bmultiple\x18\x02 \x01(\x04R\bmultiple\x12\x0e\n" +
 	"\x02to\x18\x03 \x01(\x04R\x02to\"=\n" +
 	"\aRelease\x122\n" +
-	"\bartifact\x18\x01 \x03(\v2\x16.npuw.release.ArtifactR\bartifact\"l\n" +
+	"\bartifact\x18\x01 \x03(\v2\x16.npuw.release.ArtifactR\bartifact\"\x88\x01\n" +
 	"\bArtifact\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
 	"\x06recipe\x18\x02 \x01(\tR\x06recipe\x12\x16\n" +
 	"\x06output\x18\x03 \x01(\tR\x06output\x12\x18\n" +
-	"\akernels\x18\x04 \x01(\tR\akernels\"=\n" +
+	"\akernels\x18\x04 \x01(\tR\akernels\x12\x1a\n" +
+	"\bcompress\x18\x05 \x01(\bR\bcompress\"=\n" +
 	"\aKernels\x122\n" +
 	"\bcontract\x18\x01 \x03(\v2\x16.npuw.release.ContractR\bcontract\"\x8a\x02\n" +
 	"\bContract\x12\x12\n" +
