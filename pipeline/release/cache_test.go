@@ -204,7 +204,7 @@ func TestPlaceKnowsEveryField(t *testing.T) {
 		of     any
 		fields string
 	}{
-		{source.Tensor{}, "Name Type Shape Data Stored Codes"}, // pack makes nothing of Codes
+		{source.Tensor{}, "Name Type Shape Data Stored Codes"}, // Codes come with a Decoder
 		{source.Data{}, "File Offset Size Run Apart Inline Decoder"},
 	} {
 		var names []string

@@ -3,18 +3,22 @@ package release
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"npuw/artifact/element"
 	"npuw/pipeline"
 	"npuw/pipeline/internal/boxes"
 	"npuw/pipeline/model"
@@ -121,12 +125,9 @@ func (s sourceDigests) all(ctx context.Context) ([]Digest, error) {
 			continue
 		}
 		g.Go(func() error {
-			h := sha256.New()
-			if err := boxes.Write(untilOver{ctx, h}, c, &parameters[i]); err != nil {
-				return err
-			}
-			list[i] = Digest(h.Sum(nil))
-			return nil
+			var err error
+			list[i], err = parameterDigest(ctx, c, &parameters[i])
+			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -142,6 +143,62 @@ func (s sourceDigests) all(ctx context.Context) ([]Digest, error) {
 		s.put(key, latest, began, place(&parameters[i]), list[i])
 	}
 	return list, nil
+}
+
+// parameterDigest digests the values of a parameter; and of those that are made of codes what the codes share, as an operand may hold
+// the codes themselves.
+func parameterDigest(ctx context.Context, c *source.Catalogue, p *model.Parameter) (Digest, error) {
+	h := sha256.New()
+	w := untilOver{ctx, h}
+	if err := boxes.Write(w, c, p); err != nil {
+		return Digest{}, err
+	}
+	if p.Tensor.Codes != nil {
+		if err := writeBlocks(w, c, p); err != nil {
+			return Digest{}, err
+		}
+	}
+	return Digest(h.Sum(nil)), nil
+}
+
+// maxBlocks is about how many blocks are held at a time.
+const maxBlocks = 64 << 10
+
+// writeBlocks writes what the codes of a tensor share, in the tensor's order: scales, zeros and minimums as binary64.
+func writeBlocks(w io.Writer, c *source.Catalogue, p *model.Parameter) error {
+	codes, shape := p.Tensor.Codes, p.Tensor.Shape
+	if len(shape) == 0 || len(codes.Block) != len(shape) || slices.Contains(codes.Block, 0) {
+		return fmt.Errorf("parameter %q: blocks of %d in a tensor of shape %d", p.Name, codes.Block, shape)
+	}
+	if _, err := fmt.Fprintf(w, "codes %v blocks %d axes %d\n", codes.Scheme, codes.Block, p.Perm); err != nil {
+		return err
+	}
+	count, inner := make([]uint64, len(shape)), uint64(1)
+	for axis := len(shape) - 1; axis >= 0; axis-- {
+		count[axis] = (shape[axis] + codes.Block[axis] - 1) / codes.Block[axis]
+		if axis > 0 {
+			inner *= count[axis]
+		}
+	}
+	first, rows := make([]uint64, len(shape)), count[0]
+	step := max(maxBlocks/inner, 1)
+	for i := uint64(0); i < rows; i += step {
+		first[0], count[0] = i, min(step, rows-i)
+		blocks := make([]element.Block, count[0]*inner)
+		if err := codes.Blocks.ReadBlocks(c, blocks, first, count); err != nil {
+			return err
+		}
+		for _, b := range blocks {
+			var raw [24]byte
+			for j, x := range [3]float64{b.Scale, b.Zero, b.Minimum} {
+				binary.LittleEndian.PutUint64(raw[8*j:], math.Float64bits(x))
+			}
+			if _, err := w.Write(raw[:]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // untilOver is a writer that fails when ctx is over.
