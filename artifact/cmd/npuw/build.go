@@ -189,7 +189,7 @@ func planCommand() *cobra.Command {
 		}
 		defer b.Close()
 		if asJSON {
-			return printJSON(cmd.OutOrStdout(), planListing{b.Catalogue.Path, b.Plan.PageBytes, b.Plan.DataBytes(), b.Plan.Index.List(false)})
+			return printJSON(cmd.OutOrStdout(), planListing{b.Catalogue.Path, b.Plan.PageBytes, b.Plan.DataBytes(), b.Plan.Kept(), b.Plan.Index.List(false)})
 		}
 		if err := b.Plan.Print(cmd.OutOrStdout()); err != nil {
 			return err
@@ -201,9 +201,10 @@ func planCommand() *cobra.Command {
 
 // planListing is what `npuw plan --json` prints.
 type planListing struct {
-	Source    string `json:"source"`
-	PageBytes uint64 `json:"page_bytes"`
-	DataBytes uint64 `json:"data_bytes"` // of all segments
+	Source    string   `json:"source"`
+	PageBytes uint64   `json:"page_bytes"`
+	DataBytes uint64   `json:"data_bytes"`     // of all segments
+	Kept      []string `json:"kept,omitempty"` // operands that hold the source's codes, scales and zeros as they are
 	artifact.Listing
 }
 

@@ -87,6 +87,8 @@ type parameterListing struct {
 	Perm   []int    `json:"perm"`           // axis i of the parameter is axis perm[i] of the tensor
 	Part   string   `json:"part,omitempty"` // of the tensor, which holds other parameters too
 	Origin string   `json:"origin"`
+	Stored string   `json:"stored,omitempty"` // how the file holds values that are computed as they are read
+	Codes  string   `json:"codes,omitempty"`  // the formats of codes, scales and zeros that an operand can keep as they are: "u4*f32-zero"
 	// NamedBy has each way in which the name was found: "path" of the node, "value" (the tensor's name), "structure" of the graph;
 	// "state" (the tensor's name) where the file has no graph.
 	NamedBy []string `json:"named_by"`
@@ -113,7 +115,10 @@ func listSource(c *source.Catalogue, m *model.Model) sourceListing {
 		l.Attributes[a.Name] = attributeValue(a)
 	}
 	for _, p := range m.Parameters {
-		e := parameterListing{Name: p.Name, Axes: p.Axes, Shape: p.Shape, Tensor: p.Tensor.Name, Perm: p.Perm, Part: p.Part, Origin: p.Origin, Note: p.Note}
+		e := parameterListing{Name: p.Name, Axes: p.Axes, Shape: p.Shape, Tensor: p.Tensor.Name, Perm: p.Perm, Part: p.Part, Origin: p.Origin, Note: p.Note, Stored: p.Tensor.Stored}
+		if p.Tensor.Codes != nil {
+			e.Codes = p.Tensor.Codes.Scheme.String()
+		}
 		for _, way := range p.Ways {
 			e.NamedBy = append(e.NamedBy, string(way))
 		}
@@ -166,9 +171,21 @@ func printSource(w io.Writer, l sourceListing, m *model.Model) error {
 	fmt.Fprintln(w)
 	fmt.Fprintln(t, "parameter\tshape\ttype\ttensor and node")
 	for _, p := range m.Parameters {
-		fmt.Fprintf(t, "%s\t%s\t%v\t%s%s\n", p.Name, axesAndSizes(p.Axes, p.Shape), p.Tensor.Type, p.Origin, howNamed(&p))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s%s\n", p.Name, axesAndSizes(p.Axes, p.Shape), heldAs(&p.Tensor), p.Origin, howNamed(&p))
 	}
 	return t.Flush()
+}
+
+// heldAs tells in which format values are read and, where they are computed, of what: of codes that an operand can keep, by their
+// formats.
+func heldAs(t *source.Tensor) string {
+	switch {
+	case t.Codes != nil:
+		return fmt.Sprintf("%v of %v", t.Type, t.Codes.Scheme)
+	case t.Stored != "":
+		return fmt.Sprintf("%v of %s", t.Type, printable(t.Stored))
+	}
+	return t.Type.String()
 }
 
 // howNamed tells how a parameter got its name where that was in one way alone, or another name does not count; "" elsewhere.
