@@ -8,7 +8,7 @@
 //
 // Where each element of an operand is one value by itself, the bits must be those that the format's rounding gives. Codes with scales, and
 // values that others were folded into, must be within the largest error of the operand's statistics, and the sum of the squares of all
-// errors must be the recorded one. Memory does not grow with the model: it is less than 32 MiB a worker.
+// errors must be the recorded one. Codes that are kept from the source must give its values. Memory does not grow with the model: it is less than 32 MiB a worker.
 package check
 
 import (

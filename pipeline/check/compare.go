@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"npuw/artifact"
+	"npuw/artifact/element"
 	"npuw/artifact/layout"
 	"npuw/pipeline/internal/boxes"
 )
@@ -159,6 +160,9 @@ func (k *checker) near(v *values, w *walk, at, size []uint64) error {
 	if err := k.reader.Float64(k.decoded, at, size); err != nil {
 		return err
 	}
+	if err := k.roundKept(v); err != nil {
+		return err
+	}
 	if v.parameter != nil {
 		k.double = resize(k.double, w.box.Volume())
 		if err := k.float64s(k.double, v.parameter, w.box); err != nil {
@@ -199,6 +203,20 @@ func (k *checker) near(v *values, w *walk, at, size []uint64) error {
 		k.seen += n
 		return nil
 	})
+}
+
+// roundKept rounds what has been decoded to the type of the source, if the operand keeps its codes: source.Codes says that the source's
+// values are rounded once, and then they are the same.
+func (k *checker) roundKept(v *values) error {
+	if !k.plan.Kept || v.parameter == nil || v.parameter.Tensor.Type == element.F64 {
+		return nil
+	}
+	f := v.parameter.Tensor.Type
+	k.encoded = resize(k.encoded, uint64(len(k.decoded)*f.Size()))
+	if err := element.Encode(k.encoded, k.decoded, f); err != nil {
+		return err
+	}
+	return element.ToFloat64(k.decoded, k.encoded, f)
 }
 
 // at is what must lie where the value x is, i elements along axis from index.

@@ -1,6 +1,7 @@
 package release
 
 import (
+	"fmt"
 	"path/filepath"
 	"testing"
 
@@ -61,13 +62,17 @@ func TestQuantizedSources(t *testing.T) {
 	t.Parallel()
 	o := folder(t, "")
 	text := ""
-	for _, name := range []string{"q4asym", "int8pc", "fp16"} {
+	for i, name := range []string{"q4asym", "int8pc", "fp16", "q4asym"} {
 		path, err := filepath.Abs(filepath.Join("..", "..", "testdata", "whisper-tiny", "whisper-tiny-encoder-"+name+".onnx"))
 		must(t, err)
-		text += "artifact { source: \"" + filepath.ToSlash(path) + "\" output: \"" + name + ".npuw\" }\n"
+		recipe := "whisper-encoder/npu1-tiled"
+		if i == 3 {
+			name, recipe = "kept", "whisper-encoder/npu1-source"
+		}
+		text += fmt.Sprintf("artifact { source: %q recipe: %q output: \"%s.npuw\" }\n", filepath.ToSlash(path), recipe, name)
 	}
 	write(t, o.Manifest, text)
-	if packed := mustBuild(t, o); packed != "q4asym.npuw int8pc.npuw fp16.npuw" {
+	if packed := mustBuild(t, o); packed != "q4asym.npuw int8pc.npuw fp16.npuw kept.npuw" {
 		t.Errorf("packed %s", packed)
 	}
 	if packed := mustBuild(t, o); packed != "" {

@@ -175,7 +175,10 @@ func writeBlocks(w io.Writer, c *source.Catalogue, p *model.Parameter) error {
 	}
 	count, inner := make([]uint64, len(shape)), uint64(1)
 	for axis := len(shape) - 1; axis >= 0; axis-- {
-		count[axis] = (shape[axis] + codes.Block[axis] - 1) / codes.Block[axis]
+		count[axis] = 1
+		if n := shape[axis]; n > 0 {
+			count[axis] = (n-1)/codes.Block[axis] + 1
+		}
 		if axis > 0 {
 			inner *= count[axis]
 		}
