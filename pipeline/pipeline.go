@@ -25,6 +25,7 @@ type Build struct {
 	Model     *model.Model
 	Recipe    *recipe.Recipe
 	Plan      *plan.Plan
+	Folder    *families.Folder // of which the model's file was taken; nil where that was given itself
 
 	// What BindKernels read: the contracts, the path of each one's instruction stream ("" for none), and the paths of the xclbins, in the
 	// order of Plan.Index.Xclbins.
@@ -36,14 +37,24 @@ type Build struct {
 }
 
 // Prepare opens the model at path and plans its artifact by a recipe: the name of a built-in one, the path of a file (it ends in
-// .txtpb), or empty for the default of the model's family. The Build must be closed.
+// .txtpb), or empty for the default of the model's family. Of a folder it takes the file that is the best for the recipe, as
+// families.OpenFolder does. The Build must be closed.
 func Prepare(path, recipeName string) (*Build, error) {
-	c, models, err := families.Open(path)
+	b := &Build{}
+	family := ""
+	if recipeName != "" {
+		var err error
+		if b.Recipe, err = FindRecipe(recipeName); err != nil {
+			return nil, err
+		}
+		family = b.Recipe.Family
+	}
+	c, models, folder, err := families.OpenAny(path, family)
 	if err != nil {
 		return nil, err
 	}
-	b := &Build{Catalogue: c}
-	if err := b.plan(models, recipeName); err != nil {
+	b.Catalogue, b.Folder = c, folder
+	if err := b.plan(models); err != nil {
 		c.Close()
 		return nil, err
 	}
@@ -53,8 +64,9 @@ func Prepare(path, recipeName string) (*Build, error) {
 	return b, nil
 }
 
-// plan plans the artifact of the model that the recipe is for, or else of the first, which the recipe will refuse.
-func (b *Build) plan(models []*model.Model, recipeName string) error {
+// plan plans the artifact of the model that the recipe is for, or else of the first, which the recipe will refuse. Where there is no
+// recipe it is the first model's default.
+func (b *Build) plan(models []*model.Model) error {
 	if len(models) == 0 {
 		return &source.Error{
 			File: b.Catalogue.Path, Offset: -1, Problem: "no family of models that npuw knows",
@@ -62,8 +74,10 @@ func (b *Build) plan(models []*model.Model, recipeName string) error {
 		}
 	}
 	var err error
-	if b.Recipe, err = findRecipe(recipeName, models[0].Family); err != nil {
-		return err
+	if b.Recipe == nil {
+		if b.Recipe, err = recipe.Default(models[0].Family); err != nil {
+			return err
+		}
 	}
 	b.Model = models[0]
 	for _, m := range models {
@@ -75,20 +89,16 @@ func (b *Build) plan(models []*model.Model, recipeName string) error {
 	return err
 }
 
-// findRecipe gives the recipe that a person named.
-func findRecipe(name, family string) (*recipe.Recipe, error) {
-	switch {
-	case name == "":
-		return recipe.Default(family)
-	case recipe.IsPath(name):
-		text, err := ReadText(name)
-		if err != nil {
-			return nil, err
-		}
-		return recipe.Parse(name, text)
-	default:
+// FindRecipe gives the recipe that a person named: a built-in one, or that of a file whose name ends in .txtpb.
+func FindRecipe(name string) (*recipe.Recipe, error) {
+	if !recipe.IsPath(name) {
 		return recipe.Builtin(name)
 	}
+	text, err := ReadText(name)
+	if err != nil {
+		return nil, err
+	}
+	return recipe.Parse(name, text)
 }
 
 // maxText is more than a recipe or a release manifest may have.

@@ -48,4 +48,6 @@ type Model struct {
 	Attributes []Attribute
 	Parameters []Parameter
 	Notes      []string // what a person may want to know who names are for
+	// Guessed is set where nothing told an attribute, and it is what all published models of the family have; a note says which.
+	Guessed bool
 }

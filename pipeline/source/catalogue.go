@@ -11,7 +11,7 @@ import (
 
 // Catalogue is an open source file, its external data files, and what they hold. It may be read from several goroutines.
 type Catalogue struct {
-	Kind    string   // "onnx"
+	Kind    string   // "onnx", "safetensors", "torch"
 	Path    string   // of the main file, as it was given
 	Tensors []Tensor // in the order of the file; names are unique
 	Files   []*File  // Files[0] is the main file, the others hold external data

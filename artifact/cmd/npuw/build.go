@@ -33,7 +33,8 @@ func packCommand() *cobra.Command {
 		Use:   "pack SOURCE -o OUT.npuw",
 		Short: "Pack a model into an artifact",
 		Long: "Pack the weights of the model SOURCE as a recipe says, and verify the artifact. Without --recipe\n" +
-			"it is the default of the model's family; `npuw recipes` lists those that are built in.\n\n" +
+			"it is the default of the model's family; `npuw recipes` lists those that are built in. SOURCE may be a folder, as downloaded\n" +
+			"from a model hub: then it is told which file was taken for the recipe, and why.\n\n" +
 			"With --kernels operands are bound to the kernel contracts of a file. They are checked against the xclbins that it\n" +
 			"names, and its instruction streams go into the artifact.\n\n" +
 			"OUT.npuw appears, or is replaced, when all of it is there and verified. After an error it is as it was. A symbolic\n" +
@@ -42,7 +43,7 @@ func packCommand() *cobra.Command {
 			"  npuw pack model.onnx --recipe whisper-encoder/f32 -o check.npuw\n" +
 			"  npuw pack model.onnx --recipe mine.txtpb --kernels kernels.txtpb -o model.npuw",
 		Args:              needs("SOURCE"),
-		ValidArgsFunction: completeFiles("onnx"),
+		ValidArgsFunction: completeSources,
 	}
 	flags := c.Flags()
 	addRecipeFlag(c, &f.recipe)
@@ -70,7 +71,11 @@ func packCommand() *cobra.Command {
 
 // run packs the model at path.
 func (f *packFlags) run(cmd *cobra.Command, path string) error {
-	b, err := prepare(path, f.recipe, f.kernels)
+	told := cmd.ErrOrStderr()
+	if f.quiet {
+		told = io.Discard
+	}
+	b, err := prepare(told, path, f.recipe, f.kernels)
 	if err != nil {
 		return err
 	}
@@ -111,26 +116,48 @@ func completeRecipes(*cobra.Command, []string, string) ([]cobra.Completion, cobr
 	return names, cobra.ShellCompDirectiveDefault
 }
 
-// prepare plans the artifact of a model, bound to the contracts in the file kernels if that is named. The name of a recipe that there is
-// not is an error of the call.
-func prepare(path, recipeName, kernels string) (*pipeline.Build, error) {
+// checkRecipe checks that there is the recipe of a name. That there is not a built-in one is an error of the call.
+func checkRecipe(name string) error {
 	switch {
-	case recipeName == "":
-	case !recipe.IsPath(recipeName):
-		if _, err := recipe.Builtin(recipeName); err != nil {
-			if _, missing := os.Stat(recipeName); missing == nil {
+	case name == "":
+	case !recipe.IsPath(name):
+		if _, err := recipe.Builtin(name); err != nil {
+			if _, missing := os.Stat(name); missing == nil {
 				err = fmt.Errorf("%w; if the file is meant, its name must end in .txtpb", err)
 			}
-			return nil, &callError{err}
+			return &callError{err}
 		}
 	default:
-		if _, err := os.Stat(recipeName); !errors.Is(err, fs.ErrNotExist) {
-			break // there, or the attempt to read will tell
+		if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) { // else there, or the attempt to read will tell
+			return fmt.Errorf("%s: there is no such recipe file; check the path, or begin one: npuw recipes --print %s > %s",
+				name, recipe.Builtins()[0].Name, name)
 		}
-		return nil, fmt.Errorf("%s: there is no such recipe file; check the path, or begin one: npuw recipes --print %s > %s",
-			recipeName, recipe.Builtins()[0].Name, recipeName)
+	}
+	return nil
+}
+
+// familyOf gives the family of the models that a recipe is for, "" for no recipe.
+func familyOf(recipeName string) (string, error) {
+	if err := checkRecipe(recipeName); err != nil || recipeName == "" {
+		return "", err
+	}
+	r, err := pipeline.FindRecipe(recipeName)
+	if err != nil {
+		return "", err
+	}
+	return r.Family, nil
+}
+
+// prepare plans the artifact of a model, bound to the contracts in the file kernels if that is named, and tells on w which file of a folder
+// the model's is.
+func prepare(w io.Writer, path, recipeName, kernels string) (*pipeline.Build, error) {
+	if err := checkRecipe(recipeName); err != nil {
+		return nil, err
 	}
 	b, err := pipeline.Prepare(path, recipeName)
+	if err == nil && b.Folder != nil {
+		printFolder(w, listFolder(b.Folder))
+	}
 	if err != nil || kernels == "" {
 		return b, err
 	}
@@ -174,7 +201,7 @@ func planCommand() *cobra.Command {
 			"and writes nothing. With --kernels also the kernel contracts of a file, and what is bound to them.",
 		Example:           "  npuw plan model.onnx --recipe whisper-encoder/npu1-rowmajor",
 		Args:              needs("SOURCE"),
-		ValidArgsFunction: completeFiles("onnx"),
+		ValidArgsFunction: completeSources,
 	}
 	addRecipeFlag(c, &recipeName)
 	addKernelsFlag(c, &kernels)
@@ -183,7 +210,7 @@ func planCommand() *cobra.Command {
 		if err := checkKernelsFlag(cmd, kernels); err != nil {
 			return err
 		}
-		b, err := prepare(args[0], recipeName, kernels)
+		b, err := prepare(cmd.ErrOrStderr(), args[0], recipeName, kernels)
 		if err != nil {
 			return err
 		}

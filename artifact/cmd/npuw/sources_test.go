@@ -75,3 +75,27 @@ func checkSource(t *testing.T, l sourceListing, m *model.Model, want string, par
 		}
 	}
 }
+
+// Tensors that hold no floats are told, too.
+func TestSourceTellsOtherTypes(t *testing.T) {
+	t.Parallel()
+	c := &source.Catalogue{
+		Path: "m", Kind: "safetensors", Files: []*source.File{{Path: "m"}}, Others: map[string]string{"step": "I64", "mask": "BOOL"},
+		Tensors: []source.Tensor{{Name: "w", Type: element.F32, Shape: []uint64{4}, Data: source.Data{Offset: 64, Size: 16}}},
+	}
+	var out bytes.Buffer
+	if err := printSource(&out, listSource(c)); err != nil {
+		t.Fatal(err)
+	}
+	const want = `m: safetensors, 1 tensors
+of no family of models that npuw knows
+
+tensor  type  shape  bytes  place
+w       f32   [4]    16     at 64 of m
+mask    BOOL                no floats
+step    I64                 no floats
+`
+	if out.String() != want {
+		t.Errorf("%s\nexpected\n%s", out.String(), want)
+	}
+}

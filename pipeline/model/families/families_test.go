@@ -56,7 +56,10 @@ func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]error{
 		write(t, nil):                        source.ErrNotRecognised,
-		write(t, []byte("PK\x03\x04")):       source.ErrNotRecognised,
+		write(t, []byte("PK\x03\x04")):       source.ErrTruncated,
+		write(t, []byte("GIF89a")):           source.ErrNotRecognised,
+		write(t, []byte("{}")):               source.ErrNotRecognised,
+		write(t, []byte("\x80\x04N.")):       source.ErrUnsupported,
 		write(t, []byte{8, 7}):               source.ErrNotRecognised,
 		write(t, []byte{7<<3 | 2, 200}):      source.ErrTruncated,
 		t.TempDir():                          source.ErrUnsafePath,

@@ -1,11 +1,19 @@
 package families
 
 import (
+	"errors"
+	"slices"
+
 	"npuw/pipeline/model"
 	"npuw/pipeline/model/whisper"
 	"npuw/pipeline/source"
+	"npuw/pipeline/source/ggml"
+	"npuw/pipeline/source/gguf"
 	"npuw/pipeline/source/onnx"
+	"npuw/pipeline/source/openvino"
 	"npuw/pipeline/source/safetensors"
+	"npuw/pipeline/source/shards"
+	"npuw/pipeline/source/torch"
 )
 
 // kind is a kind of file that is read.
@@ -20,8 +28,13 @@ type recogniser func() ([]*model.Model, error)
 
 // kinds are those that there are; the first that recognises a file has it.
 var kinds = []kind{
-	{"safetensors (.safetensors)", safetensors.Recognise, ofState(safetensors.Open)},
-	{"the index of several safetensors files (.safetensors.index.json)", safetensors.RecogniseIndex, ofState(safetensors.OpenIndex)},
+	{"safetensors (.safetensors)", safetensors.Recognise, ofState(whole(safetensors.Open))},
+	{"PyTorch (pytorch_model.bin, .pt)", torch.RecogniseZip, ofState(whole(torch.Open))},
+	{"PyTorch of before 1.6 (.bin, .pt)", torch.RecogniseLegacy, ofState(whole(torch.Open))},
+	{"the index of a checkpoint in several files (.index.json)", shards.Recognise, ofState(shards.Open)},
+	{"GGUF (.gguf)", gguf.Recognise, ofState(gguf.Open)},
+	{"whisper.cpp's (ggml-*.bin)", ggml.Recognise, ofState(ggml.Open)},
+	{"OpenVINO's (.xml, with its .bin beside it)", openvino.Recognise, openOpenVINO},
 	{"ONNX (.onnx)", onnx.Recognise, openONNX},
 }
 
@@ -39,6 +52,40 @@ func openONNX(path string) (*source.Catalogue, recogniser, error) {
 	}, nil
 }
 
+// openOpenVINO opens a model whose graph names its tensors as a state dict does, but may hold the transposes of matrices.
+func openOpenVINO(path string) (*source.Catalogue, recogniser, error) {
+	m, err := openvino.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &m.Catalogue, func() ([]*model.Model, error) {
+		tensors := make(map[string]*source.Tensor, len(m.Tensors))
+		state := m.Catalogue // with the shapes of a state dict
+		state.Tensors = slices.Clone(m.Tensors)
+		for i := range m.Tensors {
+			t := &m.Tensors[i]
+			if m.Transposed[t.Name] {
+				tensors[t.Name] = t
+				state.Tensors[i].Shape = []uint64{t.Shape[1], t.Shape[0]}
+			}
+		}
+		models, err := whisper.FromState(&state)
+		if e := (*source.Error)(nil); errors.As(err, &e) && e.Err == source.ErrParameters {
+			told := *e
+			told.Next = "OpenVINO may have folded it into another constant (`npuw sources` lists all): give the model's checkpoint, or its ONNX export"
+			err = &told
+		}
+		for _, found := range models {
+			for i := range found.Parameters {
+				if p := &found.Parameters[i]; tensors[p.Tensor.Name] != nil {
+					p.Tensor, p.Perm = *tensors[p.Tensor.Name], []int{1, 0}
+				}
+			}
+		}
+		return models, err
+	}, nil
+}
+
 // ofState makes an opener of one that opens a kind of file which holds a state dict.
 func ofState(open func(path string) (*source.Catalogue, error)) func(path string) (*source.Catalogue, recogniser, error) {
 	return func(path string) (*source.Catalogue, recogniser, error) {
@@ -47,5 +94,15 @@ func ofState(open func(path string) (*source.Catalogue, error)) func(path string
 			return nil, nil, err
 		}
 		return c, func() ([]*model.Model, error) { return whisper.FromState(c) }, nil
+	}
+}
+
+// whole makes an opener that opens a file's whole model, if the file is one of several and their index lies beside it.
+func whole(open func(path string) (*source.Catalogue, error)) func(path string) (*source.Catalogue, error) {
+	return func(path string) (*source.Catalogue, error) {
+		if index, ok := shards.IndexOf(path); ok {
+			return shards.Open(index)
+		}
+		return open(path)
 	}
 }

@@ -21,8 +21,9 @@ func isZero(c *source.Catalogue, t *source.Tensor) (bool, error) {
 		if err := buffer.read(c, t, at, min(chunk, elements-at)); err != nil {
 			return false, err
 		}
-		if slices.ContainsFunc(buffer.values, func(x float64) bool { return x != 0 }) {
-			return false, nil
+		values, err := buffer.decode(t)
+		if err != nil || slices.ContainsFunc(values, func(x float64) bool { return x != 0 }) {
+			return false, err
 		}
 	}
 	return true, nil
@@ -46,10 +47,13 @@ func equal(c *source.Catalogue, a, b *source.Tensor) (bool, error) {
 		if a.Type == b.Type && bytes.Equal(x.raw, y.raw) {
 			continue
 		}
-		for i, v := range x.values {
-			if math.Float64bits(v) != math.Float64bits(y.values[i]) {
-				return false, nil
-			}
+		v, err := x.decode(a)
+		if err != nil {
+			return false, err
+		}
+		w, err := y.decode(b)
+		if err != nil || !slices.EqualFunc(v, w, func(v, w float64) bool { return math.Float64bits(v) == math.Float64bits(w) }) {
+			return false, err
 		}
 	}
 	return true, nil
@@ -72,13 +76,20 @@ type valueBuffer struct {
 func (b *valueBuffer) read(c *source.Catalogue, t *source.Tensor, at, n uint64) error {
 	size := uint64(t.Type.Size())
 	if b.raw == nil {
-		b.raw, b.values = make([]byte, n*size), make([]float64, n)
+		b.raw = make([]byte, n*size)
 	}
-	b.raw, b.values = b.raw[:n*size], b.values[:n]
-	if err := c.ReadAt(b.raw, t, int64(at*size)); err != nil {
-		return err
+	b.raw = b.raw[:n*size]
+	return c.ReadAt(b.raw, t, int64(at*size))
+}
+
+// decode gives what was read.
+func (b *valueBuffer) decode(t *source.Tensor) ([]float64, error) {
+	n := len(b.raw) / t.Type.Size()
+	if b.values == nil {
+		b.values = make([]float64, n)
 	}
-	return element.ToFloat64(b.values, b.raw, t.Type)
+	b.values = b.values[:n]
+	return b.values, element.ToFloat64(b.values, b.raw, t.Type)
 }
 
 func noteZeroBiases(n int) string {

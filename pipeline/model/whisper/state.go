@@ -32,6 +32,7 @@ type half struct {
 	sizes
 	parameters []model.Parameter
 	notes      []string
+	guessed    bool // the heads
 }
 
 // FromState gives the models of a state dict: a file that holds tensors by name, and no graph. Names are those of Hugging Face or of
@@ -219,7 +220,7 @@ func (s *state) measure(list []measured) error {
 
 // readHeads finds the number of heads of h, the half called side, and compares all sizes with what is said of them.
 func (s *state) readHeads(h *half, side string, config, stated []statement) error {
-	for _, x := range slices.Concat(config, stated) {
+	for _, x := range slices.Concat(stated, config) {
 		if x.size != &h.heads || x.says == nil {
 			continue
 		}
@@ -240,7 +241,7 @@ func (s *state) readHeads(h *half, side string, config, stated []statement) erro
 				Problem: fmt.Sprintf("nothing tells the number of heads of the %s, and d_model %d is no multiple of %d", side, h.dModel, headSize),
 			}
 		}
-		h.heads = h.dModel / headSize
+		h.heads, h.guessed = h.dModel/headSize, true
 		h.notes = append(h.notes, fmt.Sprintf("the %s has %d heads if each has %d of d_model %d, as in every published Whisper: no config.json is there to tell",
 			side, h.heads, headSize, h.dModel))
 	}
@@ -302,6 +303,7 @@ func (s *state) models(encoder, decoder *half) []*model.Model {
 		for _, h := range halves {
 			m.Parameters = append(m.Parameters, h.parameters...)
 			m.Notes = append(m.Notes, h.notes...)
+			m.Guessed = m.Guessed || h.guessed
 		}
 		list = append(list, m)
 	}

@@ -198,7 +198,7 @@ func TestStateHeads(t *testing.T) {
 		"bare":                   {whisperonnx.Odd, "", map[string]int64{"n_audio_head": 9}, 9, false, nil, ""},
 		"both":                   {whisperonnx.Odd, `{"encoder_attention_heads": 9}`, map[string]int64{"hparams.n_audio_head": 9}, 9, false, nil, ""},
 		"neither":                {whisperonnx.Odd, `{}`, nil, 0, false, source.ErrParameters, "put the model's config.json beside it"},
-		"they differ":            {whisperonnx.Odd, `{"encoder_attention_heads": 9}`, map[string]int64{"hparams.n_audio_head": 6}, 0, false, source.ErrMismatch, "hparams.n_audio_head: says 6, model has 9"},
+		"they differ":            {whisperonnx.Odd, `{"encoder_attention_heads": 9}`, map[string]int64{"hparams.n_audio_head": 6}, 0, false, source.ErrMismatch, "encoder_attention_heads: says 9, model has 6"},
 		"no divisor":             {whisperonnx.Odd, `{"encoder_attention_heads": 5}`, nil, 0, false, source.ErrMismatch, "5 heads"},
 		"none":                   {wide, `{"encoder_attention_heads": 0}`, nil, 0, false, source.ErrMismatch, "0 heads"},
 		"negative":               {wide, `{"encoder_attention_heads": -2}`, nil, 0, false, source.ErrMismatch, "-2 heads"},

@@ -4,7 +4,9 @@
 //
 //	mels x 2P -> conv1 -> GELU -> conv2 (stride 2) -> GELU -> + embed_positions [P,D] -> layers -> layer_norm -> P x D
 //
-// Names come from the paths that torch.onnx gives to nodes, from the names of values, and from the structure of the graph
+// It also recognises the decoder, in state dicts (state.go): a file of tensors by name, whose names say what they are.
+//
+// In a graph names come from the paths that torch.onnx gives to nodes, from the names of values, and from the structure of the graph
 // (structure.go). Where there are several they must agree; one is enough. Orientation comes from operators and their attributes,
 // never from a name.
 package whisper

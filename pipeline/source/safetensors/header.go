@@ -9,6 +9,7 @@ import (
 	"slices"
 	"unicode/utf8"
 
+	"npuw/pipeline/internal/strictjson"
 	"npuw/pipeline/source"
 )
 
@@ -63,54 +64,57 @@ func parseHeader(path string, text []byte) ([]tensor, error) {
 	if len(text) == 0 || text[0] != '{' || !utf8.Valid(text) {
 		return nil, &source.Error{File: path, Offset: 8, Problem: "the header is no JSON object in UTF-8", Next: "download the file again", Err: source.ErrCorrupt}
 	}
-	j := newJSON(path, 8, text)
+	j := strictjson.New(path, 8, text)
 	var list []tensor
-	err := j.object(func(name string) error {
+	err := j.Object(func(name string) error {
 		if name == "__metadata__" {
-			return j.object(func(string) error {
-				_, err := j.text()
+			return j.Object(func(string) error {
+				_, err := j.Text()
 				return err
 			})
 		}
 		if len(name) > maxName {
-			return j.fail(source.ErrLimit, fmt.Sprintf("a tensor's name of %d bytes, limit %d", len(name), maxName))
+			return j.Fail(source.ErrLimit, fmt.Sprintf("a tensor's name of %d bytes, limit %d", len(name), maxName))
 		}
-		t, err := j.tensor(name)
+		if len(list) == maxTensors {
+			return j.Fail(source.ErrLimit, fmt.Sprintf("more than %d tensors", maxTensors))
+		}
+		t, err := parseTensor(j, name)
 		list = append(list, t)
 		return err
 	})
 	if err == nil {
-		err = j.end()
+		err = j.End()
 	}
 	return list, err
 }
 
-// tensor reads one entry.
-func (j *jsonReader) tensor(name string) (tensor, error) {
+// parseTensor reads one entry.
+func parseTensor(j *strictjson.Reader, name string) (tensor, error) {
 	t := tensor{name: name}
 	has := 0
-	err := j.object(func(key string) (err error) {
+	err := j.Object(func(key string) (err error) {
 		has++
 		switch key {
 		case "dtype":
-			t.dtype, err = j.text()
+			t.dtype, err = j.Text()
 		case "shape":
-			t.shape, err = j.numbers(maxRank)
+			t.shape, err = j.Numbers(maxRank)
 		case "data_offsets":
 			var at []uint64
-			if at, err = j.numbers(2); err == nil && len(at) != 2 {
-				err = j.fail(source.ErrCorrupt, fmt.Sprintf("tensor %.200q has %d data_offsets, expected begin and end", name, len(at)))
+			if at, err = j.Numbers(2); err == nil && len(at) != 2 {
+				err = j.Fail(source.ErrCorrupt, fmt.Sprintf("tensor %.200q has %d data_offsets, expected begin and end", name, len(at)))
 			}
 			if err == nil {
 				t.begin, t.end = at[0], at[1]
 			}
 		default:
-			err = j.fail(source.ErrUnsupported, fmt.Sprintf("tensor %.200q has a field %.200q, which safetensors does not have", name, key))
+			err = j.Fail(source.ErrUnsupported, fmt.Sprintf("tensor %.200q has a field %.200q, which safetensors does not have", name, key))
 		}
 		return err
 	})
 	if err == nil && has != 3 {
-		err = j.fail(source.ErrCorrupt, fmt.Sprintf("tensor %.200q does not have all of dtype, shape and data_offsets", name))
+		err = j.Fail(source.ErrCorrupt, fmt.Sprintf("tensor %.200q does not have all of dtype, shape and data_offsets", name))
 	}
 	return t, err
 }

@@ -1,10 +1,12 @@
-package safetensors
+package shards
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"unicode/utf8"
 
+	"npuw/pipeline/internal/strictjson"
 	"npuw/pipeline/source"
 )
 
@@ -19,29 +21,29 @@ type index struct {
 
 // readIndex reads an index of size bytes, called path in errors.
 func readIndex(src io.ReaderAt, size int64, path string) (*index, error) {
-	if size > maxHeader {
-		return nil, fail(path, "", source.ErrLimit, fmt.Sprintf("an index of %d bytes, limit %d", size, maxHeader), "check where the file is from")
+	if size > maxIndex {
+		return nil, fail(path, "", source.ErrLimit, fmt.Sprintf("an index of %d bytes, limit %d", size, maxIndex), "check where the file is from")
 	}
-	text, err := readAll(src, path, 0, uint64(size))
-	if err != nil {
-		return nil, err
+	text := make([]byte, size)
+	if _, err := src.ReadAt(text, 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fail(path, "", err, "cannot be read: "+err.Error(), "check the disk, or copy the file elsewhere")
 	}
 	if !utf8.Valid(text) {
 		return nil, fail(path, "", source.ErrCorrupt, "the index is not in UTF-8", "download it again")
 	}
-	j := newJSON(path, 0, text)
+	j := strictjson.New(path, 0, text)
 	x := &index{}
-	err = j.object(func(key string) error {
+	err := j.Object(func(key string) error {
 		switch key {
 		case "weight_map":
 			return x.readMap(j)
 		case "metadata":
 			return x.readMetadata(j)
 		}
-		return j.skip()
+		return j.Skip()
 	})
 	if err == nil {
-		err = j.end()
+		err = j.End()
 	}
 	if err == nil && x.fileOf == nil {
 		err = fail(path, "", source.ErrNotRecognised, `JSON without "weight_map": not the index of a model`, "give the model's file, or its folder")
@@ -49,35 +51,37 @@ func readIndex(src io.ReaderAt, size int64, path string) (*index, error) {
 	return x, err
 }
 
-func (x *index) readMetadata(j *jsonReader) error {
-	return j.object(func(key string) (err error) {
+func (x *index) readMetadata(j *strictjson.Reader) error {
+	return j.Object(func(key string) (err error) {
 		if key != "total_size" {
-			return j.skip()
+			return j.Skip()
 		}
-		x.total, err = j.number()
+		x.total, err = j.Number()
 		x.hasTotal = true
 		return err
 	})
 }
 
-func (x *index) readMap(j *jsonReader) error {
+func (x *index) readMap(j *strictjson.Reader) error {
 	x.fileOf = map[string]string{}
 	known := map[string]bool{}
-	return j.object(func(name string) error {
-		file, err := j.text()
+	return j.Object(func(name string) error {
+		file, err := j.Text()
 		if err != nil {
 			return err
 		}
 		if len(name) > maxName {
-			return j.fail(source.ErrLimit, fmt.Sprintf("a tensor's name of %d bytes, limit %d", len(name), maxName))
+			return j.Fail(source.ErrLimit, fmt.Sprintf("a tensor's name of %d bytes, limit %d", len(name), maxName))
 		}
 		if !known[file] {
 			known[file] = true
-			if x.files = append(x.files, file); len(x.files) > maxShards {
-				return j.fail(source.ErrLimit, fmt.Sprintf("more than %d files", maxShards))
+			if x.files = append(x.files, file); len(x.files) > maxFiles {
+				return j.Fail(source.ErrLimit, fmt.Sprintf("more than %d files", maxFiles))
 			}
 		}
-		x.names = append(x.names, name)
+		if x.names = append(x.names, name); len(x.names) > maxTensors {
+			return j.Fail(source.ErrLimit, fmt.Sprintf("more than %d tensors", maxTensors))
+		}
 		x.fileOf[name] = file
 		return nil
 	})
