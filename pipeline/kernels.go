@@ -31,6 +31,7 @@ func (b *Build) BindKernels(path string) error {
 		return err
 	}
 	b.inputs = append(b.inputs, path)
+	b.Kernels, b.Instructions, b.Xclbins = k, make([]string, len(k.Contracts)), nil
 	a := attacher{Build: b, kernels: k, dir: filepath.Dir(path), opened: map[string]int{}}
 	for i := range k.Contracts {
 		if err := a.attach(i); err != nil {
@@ -54,6 +55,7 @@ func (a *attacher) attach(i int) error {
 	if files.Instructions != "" {
 		path := filepath.Join(a.dir, filepath.FromSlash(files.Instructions))
 		a.inputs = append(a.inputs, path)
+		a.Instructions[i] = path
 		stream, err := readStream(path)
 		if err != nil {
 			return a.kernels.Fault(i, -1, "instructions", "%v%s", err, fromFolder(err, a.dir))
@@ -100,6 +102,7 @@ func (a *attacher) open(path string) (int, error) {
 	i := len(a.files)
 	a.opened[path] = i
 	a.inputs = append(a.inputs, path)
+	a.Xclbins = append(a.Xclbins, path)
 	a.files = append(a.files, f)
 	a.Plan.Index.Xclbins = append(a.Plan.Index.Xclbins, artifact.Xclbin{
 		Name: filepath.Base(path), UUID: f.UUID, Bytes: uint64(f.Size), Digest: f.Digest,

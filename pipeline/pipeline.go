@@ -27,6 +27,12 @@ type Build struct {
 	Plan      *plan.Plan
 	Folder    *families.Folder // of which the model's file was taken; nil where that was given itself
 
+	// What BindKernels read: the contracts, the path of each one's instruction stream ("" for none), and the paths of the xclbins, in the
+	// order of Plan.Index.Xclbins.
+	Kernels      *recipe.Kernels
+	Instructions []string
+	Xclbins      []string
+
 	inputs []string // files that were read beside the model's
 }
 
@@ -113,8 +119,8 @@ func ReadText(path string) ([]byte, error) {
 	return io.ReadAll(io.NewSectionReader(f, 0, min(f.Size, maxText)))
 }
 
-// Pack writes the artifact to path, when it has been read back and every byte of it verified. It returns the index, with what was
-// measured. A path at which something would be lost, such as a file that the build reads, is refused.
+// Pack writes the artifact to path, when it has been read back and every byte of it verified, and then opts.Check has had its say. It
+// returns the index, with what was measured. A path at which something would be lost, such as a file that the build reads, is refused.
 func (b *Build) Pack(ctx context.Context, path string, opts pack.Options) (*artifact.Index, error) {
 	inputs := slices.Clone(b.inputs)
 	for _, f := range b.Catalogue.Files {
@@ -124,10 +130,14 @@ func (b *Build) Pack(ctx context.Context, path string, opts pack.Options) (*arti
 		return nil, err
 	}
 	var index *artifact.Index
+	further := opts.Check
 	opts.Check = func(f *artifact.File) error {
 		index = f.Index
 		if err := f.Verify(); err != nil {
 			return fmt.Errorf("the artifact just written does not verify: %w", err)
+		}
+		if further != nil {
+			return further(f)
 		}
 		return nil
 	}

@@ -4,16 +4,13 @@ package targets
 
 import (
 	"context"
-	"errors"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"npuw/magefiles/internal/call"
 	"npuw/magefiles/weights"
+	"npuw/pipeline/release"
 )
 
 const defaultFuzzTime = 20 * time.Second
@@ -77,38 +74,11 @@ func CI(ctx context.Context, fuzztime *time.Duration) error {
 	return runSteps(ctx, p.stdout, p.ciSteps(call.Given(fuzztime, defaultFuzzTime)))
 }
 
-// Clean removes what build:weights has made from dist, and folders that are empty then. Other files in dist stay.
+// Clean removes what build:weights has made in and beside dist, and folders that are empty then. Other files in dist stay.
 func Clean() error {
 	p, err := openProject()
 	if err != nil {
 		return err
 	}
-	return removeArtifacts(filepath.Join(p.root, weights.DefaultOut))
-}
-
-// removeArtifacts removes .npuw files, finished or not, from a folder and those in it.
-func removeArtifacts(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return err
-	}
-	for _, e := range entries {
-		path := filepath.Join(dir, e.Name())
-		switch {
-		case e.IsDir():
-			err = removeArtifacts(path)
-		case e.Type().IsRegular() && (filepath.Ext(path) == ".npuw" || strings.Contains(e.Name(), ".npuw-tmp-")):
-			err = os.Remove(path)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if entries, err = os.ReadDir(dir); err == nil && len(entries) == 0 {
-		return os.Remove(dir)
-	}
-	return err
+	return release.Clean(filepath.Join(p.root, weights.DefaultOut))
 }

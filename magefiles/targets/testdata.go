@@ -8,14 +8,16 @@ import (
 	"github.com/magefile/mage/mg"
 
 	"npuw/magefiles/internal/call"
-	"npuw/magefiles/weights"
 )
+
+// defaultModels is not the folder of a set, which holds nothing else.
+const defaultModels = "models"
 
 // Testdata makes files to try npuw on.
 type Testdata mg.Namespace
 
 // Model writes a Whisper encoder with random weights as an ONNX file. -size=NAME is tiny, base (default), small, medium, large-v3 or
-// another, -out=PATH the file (default in dist), -form=NAMES how to write it, such as gemm,stripped. A wrong name lists those there are.
+// another, -out=PATH the file (default in models), -form=NAMES how to write it, such as gemm,stripped. A wrong name lists those there are.
 func (Testdata) Model(ctx context.Context, size, out, form *string) error {
 	p, err := openProject()
 	if err != nil {
@@ -30,7 +32,7 @@ func (Testdata) Model(ctx context.Context, size, out, form *string) error {
 
 // modelArgs is the go command that writes a model. Its paths do not depend on the current folder.
 func modelArgs(p *project, size string, out *string, form string) ([]string, error) {
-	path, err := filepath.Abs(call.Given(out, p.path(filepath.Join(weights.DefaultOut, fmt.Sprintf("whisper-%s-encoder.onnx", size)))))
+	path, err := filepath.Abs(call.Given(out, p.path(filepath.Join(defaultModels, fmt.Sprintf("whisper-%s-encoder.onnx", size)))))
 	if err != nil {
 		return nil, err
 	}

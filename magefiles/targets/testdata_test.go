@@ -14,8 +14,8 @@ func TestModelArgs(t *testing.T) { // not parallel: it changes the current folde
 		out  *string
 		want string
 	}{
-		{".", nil, "dist/whisper-tiny-encoder.onnx"},
-		{"sub", nil, "dist/whisper-tiny-encoder.onnx"},
+		{".", nil, "models/whisper-tiny-encoder.onnx"},
+		{"sub", nil, "models/whisper-tiny-encoder.onnx"},
 		{".", &made, "made.onnx"},
 		{"sub", &made, "sub/made.onnx"},
 	} {

@@ -87,7 +87,7 @@ func TestImport(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^  (\S+)`).FindAllStringSubmatch(p.mage(t, "-l"), -1) {
 		listed = append(listed, m[1])
 	}
-	if want := []string{"build:plan", "build:weights"}; !slices.Equal(listed, want) {
+	if want := []string{"build:plan", "build:weights", "release:plan", "release:verify"}; !slices.Equal(listed, want) {
 		t.Errorf("mage -l lists %q, want %q", listed, want)
 	}
 

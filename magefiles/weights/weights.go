@@ -28,8 +28,8 @@ const (
 // Build makes what a release consists of.
 type Build mg.Namespace
 
-// Weights makes the .npuw files of a release. -release=PATH names its manifest (default testdata/release.txtpb), -out=DIR the
-// folder that they go to (default dist).
+// Weights makes the set of files of a release, whole or not at all. -release=PATH names its manifest (default testdata/release.txtpb),
+// -out=DIR the folder that is to hold the set (default dist).
 func (Build) Weights(ctx context.Context, release, out *string) error {
 	opts, err := releaseOptions(release, out)
 	if err != nil {
@@ -67,5 +67,6 @@ func releaseOptions(manifest, out *string) (release.Options, error) {
 		Manifest: call.Given(manifest, call.Path(root, DefaultRelease)),
 		Out:      call.Given(out, call.Path(root, DefaultOut)),
 		Progress: os.Stderr,
+		Cache:    release.DefaultCache(),
 	}, nil
 }

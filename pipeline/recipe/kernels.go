@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -16,7 +17,8 @@ import (
 // Kernels are checked kernel contracts, with the operands to bind to each, made by ParseKernels.
 type Kernels struct {
 	Contracts []kernel.Contract
-	Files     []KernelFiles // of each contract
+	Files     []KernelFiles     // of each contract
+	Digest    [sha256.Size]byte // as Recipe.Digest
 
 	doc    *document
 	blocks []*field
@@ -81,6 +83,9 @@ func ParseKernels(file string, text []byte) (*Kernels, error) {
 		return nil, doc.fault(doc.root.end, "the file has no contracts; write contract { ... }")
 	}
 	k := &Kernels{doc: doc, blocks: blocks}
+	if k.Digest, err = meaning(&m); err != nil {
+		return nil, err
+	}
 	for i, c := range m.Contract {
 		p := contractParser{kernels: k, block: blocks[i], number: i}
 		if err := p.parse(c); err != nil {

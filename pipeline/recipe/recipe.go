@@ -16,6 +16,7 @@
 package recipe
 
 import (
+	"crypto/sha256"
 	"regexp"
 	"slices"
 	"strings"
@@ -33,6 +34,9 @@ type Recipe struct {
 
 	// Target is what tiles are checked against, "npu1"; empty: none is stated.
 	Target string
+
+	// Digest is of what the text says; comments, spaces and the file's name do not count.
+	Digest [sha256.Size]byte
 
 	doc   *document
 	rules []rule
@@ -52,6 +56,9 @@ func Parse(file string, text []byte) (*Recipe, error) {
 		return nil, err
 	}
 	r := &Recipe{Name: m.Name, Description: m.Description, PageBytes: m.PageBytes, Target: m.Target, doc: doc}
+	if r.Digest, err = meaning(&m); err != nil {
+		return nil, err
+	}
 	if err := r.checkHead(); err != nil {
 		return nil, err
 	}

@@ -140,3 +140,25 @@ func TestErrorColumn(t *testing.T) {
 		}
 	}
 }
+
+// A recipe's digest is that of what it says, not of how it is written.
+func TestDigest(t *testing.T) {
+	t.Parallel()
+	digest := func(text string) [32]byte {
+		r, err := Parse("r.txtpb", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Digest
+	}
+	plain := `name: "f/n" operand { parameter: "a" parameter: "b" segment: "s" format: F32 layout: "N*" }`
+	same := "# said\nname: 'f/n'\noperand: <\n  layout: 'N*' format: F32 # so\n  parameter: ['a', 'b'], segment: 's'\n>"
+	if digest(plain) != digest(same) {
+		t.Error("the same recipe, written otherwise, has another digest")
+	}
+	for _, edit := range [][2]string{{"f/n", "f/m"}, {"F32", "BF16"}, {`"a"`, `"c"`}} {
+		if other := strings.Replace(plain, edit[0], edit[1], 1); digest(plain) == digest(other) {
+			t.Errorf("%s has the digest of %s", other, plain)
+		}
+	}
+}

@@ -2,9 +2,11 @@ package recipe
 
 import (
 	"fmt"
+	slashpath "path"
 	"path/filepath"
 	"strings"
 
+	"npuw/pipeline/internal/portable"
 	"npuw/schema/releasepb"
 )
 
@@ -16,11 +18,12 @@ type Release struct {
 // ReleaseArtifact is one artifact of a release. Sources, and Recipe where it is a path, are relative to the folder of the file
 // that they stand in.
 type ReleaseArtifact struct {
-	Sources []string // the model: one file, or its encoder and its decoder; all different
-	Recipe  string   // the name of a built-in recipe, a path ending in .txtpb, or empty: the default of the model's family
-	Kernels string   // the path of a file of kernel contracts to bind operands to, or empty
-	Output  string   // a clean local path below the output folder, ending in .npuw; no two are equal, in any case of letters
-	Line    int      // where the artifact stands, for messages
+	Sources  []string // the model: one file or folder, or the files of its encoder and its decoder
+	Recipe   string   // the name of a built-in recipe, a path ending in .txtpb, or empty: the default of the model's family
+	Kernels  string   // the path of a file of kernel contracts to bind operands to, or empty
+	Compress bool     // also as a .npuwz file
+	Output   string   // a clean local path below the output folder, ending in .npuw; no two are equal, in any case of letters
+	Line     int      // where the artifact stands, for messages
 }
 
 // IsPath reports whether a recipe is named by the path of its file, not by the name of a built-in one.
@@ -63,7 +66,7 @@ func ParseRelease(file string, text []byte) (*Release, error) {
 		if wrong := checkName(a.Kernels); a.Kernels != "" && wrong != "" {
 			return nil, doc.fault(block.where("kernels", 0), "the path of the kernel contracts %s", wrong)
 		}
-		release.Artifacts = append(release.Artifacts, ReleaseArtifact{a.Source, a.Recipe, a.Kernels, output, block.at.line})
+		release.Artifacts = append(release.Artifacts, ReleaseArtifact{a.Source, a.Recipe, a.Kernels, a.Compress, output, block.at.line})
 	}
 	return release, nil
 }
@@ -118,16 +121,19 @@ func checkOutput(path string) error {
 	if base := filepath.Base(path); filepath.Ext(base) != extension || base == extension || strings.HasSuffix(path, "/") {
 		return fmt.Errorf("the output %q is not NAME%s", path, extension)
 	}
+	if wrong := portable.Check(slashpath.Clean(path)); wrong != nil {
+		return fmt.Errorf("the output %q %w; give it a name that every system takes", path, wrong)
+	}
 	return nil
 }
 
-// outputSet has the outputs so far and the folders they need, with the line of the artifact. Letters are in lower case, since
-// file systems exist that take a.npuw and A.npuw for one file.
+// outputSet has the outputs so far and the folders they need, with the line of the artifact. Names are folded, since file systems exist
+// that take a.npuw and A.npuw for one file.
 type outputSet struct{ files, folders map[string]int }
 
 // add refuses an output that is one of those before, or is a folder of one, or needs one as a folder.
 func (s *outputSet) add(path string, line int) error {
-	key := strings.ToLower(path)
+	key := portable.Fold(path)
 	if first, taken := s.files[key]; taken {
 		return fmt.Errorf("the output %q is that of the artifact in line %d too", path, first)
 	}

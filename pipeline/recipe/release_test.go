@@ -13,7 +13,7 @@ artifact {
   output: "whisper/./base.npuw"
 }
 artifact: <source: '/tiny.onnx'; recipe: "whisper-encoder/f32", output: "tiny" ".npuw">
-artifact { source: "m" source: "n/d.onnx" recipe: "../mine.txtpb" output: "whisper/small.npuw" }
+artifact { source: "m" source: "n/d.onnx" recipe: "../mine.txtpb" output: "whisper/small.npuw" compress: true }
 `
 
 func TestParseRelease(t *testing.T) {
@@ -25,7 +25,7 @@ func TestParseRelease(t *testing.T) {
 	want := []ReleaseArtifact{
 		{Sources: []string{"../models/base.onnx"}, Output: "whisper/base.npuw", Line: 2},
 		{Sources: []string{"/tiny.onnx"}, Recipe: "whisper-encoder/f32", Output: "tiny.npuw", Line: 6},
-		{Sources: []string{"m", "n/d.onnx"}, Recipe: "../mine.txtpb", Output: "whisper/small.npuw", Line: 7},
+		{Sources: []string{"m", "n/d.onnx"}, Recipe: "../mine.txtpb", Output: "whisper/small.npuw", Compress: true, Line: 7},
 	}
 	if diff := cmp.Diff(want, r.Artifacts); diff != "" {
 		t.Error(diff)
@@ -55,6 +55,10 @@ var releaseErrors = []struct{ name, text, want string }{
 	{"no output", "artifact { source: 'm' }", `r.txtpb:1: the output is empty; write output: "NAME.npuw"`},
 	{"absolute output", two("a.npuw", "/a.npuw"), `r.txtpb:2: the output "/a.npuw" is not a path below the output folder`},
 	{"output outside", two("a.npuw", "b/../../a.npuw"), `r.txtpb:2: the output "b/../../a.npuw" is not a path below the output folder`},
+	{"a device of Windows", two("a.npuw", "b/con.npuw"), `r.txtpb:2: the output "b/con.npuw" has the name "con.npuw", which is a device to Windows; give it a name that every system takes`},
+	{"a trailing space", two("a.npuw", "b /c.npuw"), `r.txtpb:2: the output "b /c.npuw" has the name "b ", which ends in a dot or a space: Windows drops it; give it a name that every system takes`},
+	{"a drive", two("a.npuw", "c:a.npuw"), `r.txtpb:2: the output "c:a.npuw" has ':' in a name, which not every system takes; give it a name that every system takes`},
+	{"a backslash", two("a.npuw", `b\\\\a.npuw`), `r.txtpb:2: the output "b\\\\a.npuw" has '\\' in a name, which not every system takes; give it a name that every system takes`},
 	{"another extension", two("a.npuw", "a.bin"), `r.txtpb:2: the output "a.bin" is not NAME.npuw`},
 	{"no name", two("a.npuw", "b/.npuw"), `r.txtpb:2: the output "b/.npuw" is not NAME.npuw`},
 	{"a folder", two("a.npuw", "b.npuw/"), `r.txtpb:2: the output "b.npuw/" is not NAME.npuw`},

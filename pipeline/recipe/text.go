@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"regexp"
@@ -37,6 +38,12 @@ func unmarshal(file string, text []byte, m proto.Message) (*document, error) {
 	}
 	d.root = scan(text)
 	return d, nil
+}
+
+// meaning is a digest of what a text says, however it was written.
+func meaning(m proto.Message) ([sha256.Size]byte, error) {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	return sha256.Sum256(b), err
 }
 
 var placed = regexp.MustCompile(`(?s)^\(line (\d+):(\d+)\): (.*)$`)

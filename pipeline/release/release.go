@@ -1,4 +1,14 @@
-// Package release builds the artifacts that a release manifest lists, and verifies each.
+// Package release makes the set of files that a release consists of, from a manifest that names models, recipes, contracts and outputs,
+// and says whether a set is whole.
+//
+//	dist/
+//	  whisper/base.npuw ...   the artifacts, where the manifest wants them
+//	  kernels/                the xclbins and instruction streams that their contracts name
+//	  release.json            what goes with what, and what it was made of, by digest
+//	  SHA256SUMS              of all other files, as `sha256sum -c` reads it
+//
+// A set is made in a folder beside the one that it is to be in (workfolder), and takes its place in one step: at any moment there is
+// a whole set, the last or the next. Whether an artifact has to be made is decided by what it is made of (key), never by times.
 package release
 
 import (
@@ -10,34 +20,36 @@ import (
 	"path/filepath"
 
 	"npuw/pipeline"
-	"npuw/pipeline/pack"
-	"npuw/pipeline/recipe"
 )
 
 // Options say what to build.
 type Options struct {
 	Manifest string    // path of the release manifest (protobuf text; schema/release.proto)
-	Out      string    // the folder to build into
+	Out      string    // the folder that is to hold the set
 	Progress io.Writer // told what is going on, line by line; nil: nobody
+	Jobs     int       // workers; 0: one a processor
+	// Cache is the path of a file that remembers digests of unchanged files, such as DefaultCache gives; empty: none. What is made does
+	// not depend on it.
+	Cache string
+
+	// For tests: at, when not nil, is called at points of a build; inTwo puts the set in place as systems do that cannot exchange folders.
+	at    func(point string)
+	inTwo bool
 }
 
-// Build makes every artifact of a release: each is packed, read back and verified before the next. It stops at the first that
-// fails.
-func Build(ctx context.Context, opts Options) error {
-	return each(opts, func(b *pipeline.Build, output string) error {
-		path := filepath.Join(opts.Out, output)
-		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
-			return err
-		}
-		if _, err := b.Pack(ctx, path, pack.Options{}); err != nil {
-			return err
-		}
-		if opts.Progress != nil {
-			fmt.Fprintf(opts.Progress, "%s: %d operands in %d segments, %d bytes of data, verified (%s, from %s)\n",
-				path, len(b.Plan.Operands), len(b.Plan.Index.Segments), b.Plan.DataBytes(), b.Recipe.Name, b.Catalogue.Path)
-		}
-		return nil
-	})
+func (o *Options) reached(point string) {
+	if o.at != nil {
+		o.at(point)
+	}
+}
+
+// DefaultCache is where this user's programs keep what they can do without; empty where there is no such place.
+func DefaultCache() string {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(dir, "npuw", "digests")
 }
 
 // Plan writes what Build would make, and makes nothing.
@@ -59,44 +71,19 @@ func PlanJSON(opts Options, w io.Writer) error {
 
 // each prepares the artifacts of a manifest one after another, and names the one that fails.
 func each(opts Options, do func(b *pipeline.Build, output string) error) error {
-	text, err := pipeline.ReadText(opts.Manifest)
+	m, err := readManifest(opts.Manifest)
 	if err != nil {
 		return err
 	}
-	r, err := recipe.ParseRelease(opts.Manifest, text)
-	if err != nil {
-		return err
-	}
-	beside := func(path string) string {
-		if filepath.IsAbs(path) {
-			return path
+	for i := range m.Artifacts {
+		a := &m.Artifacts[i]
+		b, err := m.prepare(a)
+		if err == nil {
+			err = do(b, a.Output)
+			b.Close()
 		}
-		return filepath.Join(filepath.Dir(opts.Manifest), path)
-	}
-	for _, a := range r.Artifacts {
-		name := a.Recipe
-		if recipe.IsPath(name) {
-			name = beside(name)
-		}
-		sources := make([]string, len(a.Sources))
-		for i, source := range a.Sources {
-			sources[i] = beside(source)
-		}
-		err := func() error {
-			b, err := pipeline.PrepareFiles(sources, name)
-			if err != nil {
-				return err
-			}
-			defer b.Close()
-			if a.Kernels != "" {
-				if err := b.BindKernels(beside(a.Kernels)); err != nil {
-					return err
-				}
-			}
-			return do(b, a.Output)
-		}()
 		if err != nil {
-			return fmt.Errorf("%s:%d: %s: %w", opts.Manifest, a.Line, a.Output, err)
+			return m.fault(a, err)
 		}
 	}
 	return nil

@@ -25,11 +25,7 @@ import (
 func folder(t *testing.T, manifest string) Options {
 	t.Helper()
 	dir := pyreader.TempDir(t)
-	text, err := recipe.BuiltinText("whisper-encoder/f32")
-	if err != nil {
-		t.Fatal(err)
-	}
-	own := bytes.Replace(text, []byte(`name: "whisper-encoder/f32"`), []byte(`name: "whisper-encoder/own"`), 1)
+	own := ownRecipe(t)
 	for _, err := range []error{
 		os.Mkdir(filepath.Join(dir, "models"), 0o777),
 		whisperonnx.Write(filepath.Join(dir, "a.onnx"), whisperonnx.Odd),
@@ -43,6 +39,16 @@ func folder(t *testing.T, manifest string) Options {
 		}
 	}
 	return Options{Manifest: filepath.Join(dir, "release.txtpb"), Out: filepath.Join(pyreader.TempDir(t), "out")}
+}
+
+// ownRecipe is a recipe of somebody's own.
+func ownRecipe(t *testing.T) []byte {
+	t.Helper()
+	text, err := recipe.BuiltinText("whisper-encoder/f32")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Replace(text, []byte(`name: "whisper-encoder/f32"`), []byte(`name: "whisper-encoder/own"`), 1)
 }
 
 const two = `
@@ -80,7 +86,7 @@ func TestBuild(t *testing.T) {
 	if err := Build(context.Background(), o); err != nil {
 		t.Fatal(err)
 	}
-	if got := fmt.Sprint(files(t, o.Out)); got != "[a.npuw small/encoders/b.npuw]" {
+	if got := fmt.Sprint(files(t, o.Out)); got != "[SHA256SUMS a.npuw release.json small/encoders/b.npuw]" {
 		t.Errorf("made %s", got)
 	}
 	for name, want := range map[string]struct {
@@ -137,7 +143,7 @@ func TestBuildAgain(t *testing.T) {
 	}
 }
 
-// What fails is named with its line in the manifest; artifacts before it stay, and it leaves nothing, nor do those after it.
+// What fails is named with its line in the manifest. Nothing is published; artifacts before it are kept beside the output folder.
 func TestBuildThatFails(t *testing.T) {
 	t.Parallel()
 	for _, x := range []struct {
@@ -145,7 +151,7 @@ func TestBuildThatFails(t *testing.T) {
 		line           int
 		says           []string
 		wraps          error
-		made           string
+		kept           string
 	}{
 		{
 			"a missing source", "artifact { source: \"a.onnx\" output: \"a.npuw\" }\n\nartifact {\n  source: \"absent.onnx\" output: \"x/b.npuw\" }\nartifact { source: \"a.onnx\" output: \"c.npuw\" }",
@@ -211,8 +217,11 @@ func TestBuildThatFails(t *testing.T) {
 					t.Errorf("%s: %v, expected %v", what, err, x.wraps)
 				}
 				if what == "build" {
-					if got := fmt.Sprint(files(t, o.Out)); got != x.made {
-						t.Errorf("made %s, expected %s", got, x.made)
+					if got := files(t, o.Out); len(got) > 0 {
+						t.Errorf("published %s", got)
+					}
+					if got := fmt.Sprint(files(t, filepath.Join(WorkFolder(o.Out), "set"))); got != x.kept {
+						t.Errorf("kept %s, expected %s", got, x.kept)
 					}
 				}
 			}

@@ -1289,7 +1289,7 @@ func (x *Pad) GetTo() uint64 {
 	return 0
 }
 
-// Release lists what a build makes. Paths are relative to the file that holds it.
+// Release lists the artifacts of a set (RELEASE.md). Paths are relative to the file that holds it.
 type Release struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Artifact      []*Artifact            `protobuf:"bytes,1,rep,name=artifact,proto3" json:"artifact,omitempty"`
@@ -1341,10 +1341,12 @@ type Artifact struct {
 	Source []string `protobuf:"bytes,1,rep,name=source,proto3" json:"source,omitempty"`
 	// A built-in recipe's name, or the path of a recipe file (one that ends in .txtpb). Left out: the default of the model's family.
 	Recipe string `protobuf:"bytes,2,opt,name=recipe,proto3" json:"recipe,omitempty"`
-	// The file's path in the output folder, ending in .npuw; subfolders are made as needed.
+	// The file's path in the set, ending in .npuw; subfolders are made as needed. Every system must take it: RELEASE.md says what that asks.
 	Output string `protobuf:"bytes,3,opt,name=output,proto3" json:"output,omitempty"`
 	// The path of a file of kernel contracts that the artifact's operands are bound to. Left out: it is bound to none.
-	Kernels       string `protobuf:"bytes,4,opt,name=kernels,proto3" json:"kernels,omitempty"`
+	Kernels string `protobuf:"bytes,4,opt,name=kernels,proto3" json:"kernels,omitempty"`
+	// Puts the artifact compressed beside it, to send: NAME.npuwz (FORMAT.md, section A).
+	Compress      bool `protobuf:"varint,5,opt,name=compress,proto3" json:"compress,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1405,6 +1407,13 @@ func (x *Artifact) GetKernels() string {
 		return x.Kernels
 	}
 	return ""
+}
+
+func (x *Artifact) GetCompress() bool {
+	if x != nil {
+		return x.Compress
+	}
+	return false
 }
 
 // Kernels is what a file of kernel contracts holds.
@@ -1843,12 +1852,13 @@ const file_npuw_schema_release_proto_rawDesc = "" +
 	"\bmultiple\x18\x02 \x01(\x04R\bmultiple\x12\x0e\n" +
 	"\x02to\x18\x03 \x01(\x04R\x02to\"=\n" +
 	"\aRelease\x122\n" +
-	"\bartifact\x18\x01 \x03(\v2\x16.npuw.release.ArtifactR\bartifact\"l\n" +
+	"\bartifact\x18\x01 \x03(\v2\x16.npuw.release.ArtifactR\bartifact\"\x88\x01\n" +
 	"\bArtifact\x12\x16\n" +
 	"\x06source\x18\x01 \x03(\tR\x06source\x12\x16\n" +
 	"\x06recipe\x18\x02 \x01(\tR\x06recipe\x12\x16\n" +
 	"\x06output\x18\x03 \x01(\tR\x06output\x12\x18\n" +
-	"\akernels\x18\x04 \x01(\tR\akernels\"=\n" +
+	"\akernels\x18\x04 \x01(\tR\akernels\x12\x1a\n" +
+	"\bcompress\x18\x05 \x01(\bR\bcompress\"=\n" +
 	"\aKernels\x122\n" +
 	"\bcontract\x18\x01 \x03(\v2\x16.npuw.release.ContractR\bcontract\"\x8a\x02\n" +
 	"\bContract\x12\x12\n" +

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"npuw/artifact"
 	"npuw/artifact/kernel"
 	"npuw/pipeline"
+	"npuw/pipeline/release"
 )
 
 // addKernelsFlag adds --kernels to a command that takes a file of kernel contracts.
@@ -27,8 +29,15 @@ func checkKernelsFlag(c *cobra.Command, path string) error {
 	return nil
 }
 
-// verify checks the artifact at path, and its contracts against the xclbins in a folder if one is named. It says what is well.
-func verify(path, folder string) (ok string, err error) {
+// verify checks the artifact at path, and its contracts against the xclbins in a folder if one is named; or the set in the folder at path.
+// It says what is well.
+func verify(ctx context.Context, path, folder string) (ok string, err error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		if folder != "" {
+			return "", callErrorf("%s: a set is checked against its own kernels, without --kernels", path)
+		}
+		return "ok, a set", release.Verify(ctx, path)
+	}
 	if err := pipeline.Verify(path); err != nil || folder == "" {
 		return "ok", err
 	}

@@ -65,13 +65,15 @@ func printArtifact(w io.Writer, a *artifact.File) error {
 func verifyCommand() *cobra.Command {
 	var kernels string
 	c := &cobra.Command{
-		Use:   "verify FILE.npuw...",
-		Short: "Check every byte of artifacts",
+		Use:   "verify FILE.npuw|DIR...",
+		Short: "Check every byte of artifacts, or sets of a release",
 		Long: "Check every byte of artifacts: header, index, the digest of each segment, padding, and the zeros between. Prints \"FILE: ok\"\n" +
 			"for each that is sound, and the first fault of each other, with its offset in bytes; then the exit status is 1.\n\n" +
 			"With --kernels also check that the contracts of each fit the xclbins in the folder DIR, which are found by their content\n" +
-			"under whatever name; folders in it are not looked into.",
-		Example:           "  npuw verify dist/*.npuw\n  npuw verify --kernels dist dist/*.npuw",
+			"under whatever name; folders in it are not looked into.\n\n" +
+			"A folder is checked as the set of a release: that its files are those that release.json lists and no others, their\n" +
+			"digests, what it says of artifacts, all of those, and that they fit the xclbins of the set.",
+		Example:           "  npuw verify dist/*.npuw\n  npuw verify --kernels dist/kernels dist/*.npuw\n  npuw verify dist",
 		Args:              needs("FILE.npuw..."),
 		ValidArgsFunction: completeFiles("npuw"),
 	}
@@ -84,7 +86,7 @@ func verifyCommand() *cobra.Command {
 		}
 		faulty := 0
 		for _, path := range args {
-			ok, err := verify(path, kernels)
+			ok, err := verify(cmd.Context(), path, kernels)
 			switch {
 			case err == nil:
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", path, ok)

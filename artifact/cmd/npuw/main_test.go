@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"npuw/pipeline/release"
 	"npuw/runtime/xrt"
 	"npuw/schema/onnxpb"
 	"npuw/schema/pyreader"
@@ -57,9 +59,17 @@ func TestScripts(t *testing.T) {
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"status": status, "damage": damage, "cut": cut, "size": size, "holds": holds, "keys": keys, "unknown": unknown, "lose": lose, "recode": recode, "operator": operator, "example": example,
+			"status": status, "release": makeSet, "damage": damage, "cut": cut, "size": size, "holds": holds, "keys": keys, "unknown": unknown, "lose": lose, "recode": recode, "operator": operator, "example": example,
 		},
 	})
+}
+
+// release MANIFEST DIR makes the set of a release.
+func makeSet(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: release MANIFEST DIR")
+	}
+	ts.Check(release.Build(context.Background(), release.Options{Manifest: ts.MkAbs(args[0]), Out: ts.MkAbs(args[1])}))
 }
 
 // example FILE HEADING OUT writes the example under a heading of FILE, a text in Markdown, to OUT: its indented lines, 20 at most.

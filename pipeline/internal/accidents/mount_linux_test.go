@@ -184,7 +184,7 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// TestReleaseOnFullDisk builds a release of which the second artifact does not fit: the first is there, whole, and nothing else.
+// TestReleaseOnFullDisk builds a release of which the second artifact does not fit: nothing is published, and the first is kept, whole.
 func TestReleaseOnFullDisk(t *testing.T) {
 	t.Parallel()
 	if !inside(t) {
@@ -204,7 +204,36 @@ func TestReleaseOnFullDisk(t *testing.T) {
 	if !errors.Is(err, syscall.ENOSPC) || !errors.As(err, &fault) || !strings.HasPrefix(err.Error(), manifest+":2: large.npuw: ") {
 		t.Errorf("%v, expected a full disk, of line 2", err)
 	}
-	if got := names(t, filepath.Join(dir, "out")); got != "small.npuw" || state(filepath.Join(dir, "out", "small.npuw")) != golden.String() {
-		t.Errorf("in the folder: %s, %s", got, state(filepath.Join(dir, "out", "small.npuw")))
+	kept := filepath.Join(release.WorkFolder(filepath.Join(dir, "out")), "set")
+	if got := names(t, kept); got != "small.npuw" || state(filepath.Join(kept, "small.npuw")) != golden.String() {
+		t.Errorf("kept: %s, %s", got, state(filepath.Join(kept, "small.npuw")))
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "out")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("something was published (%v)", err)
+	}
+}
+
+// TestReleaseOntoMountPoint builds a set into a folder that is a file system of its own: it cannot be replaced, which is said before the work.
+func TestReleaseOntoMountPoint(t *testing.T) {
+	t.Parallel()
+	if !inside(t) {
+		return
+	}
+	small, _ := model(t, whisperonnx.Odd)
+	dir := disk(t, 1<<20)
+	manifest := filepath.Join(pyreader.TempDir(t), "release.txtpb")
+	if err := os.WriteFile(manifest, fmt.Appendf(nil, "artifact { source: %q output: \"small.npuw\" }\n", small), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	var progress bytes.Buffer
+	err := release.Build(context.Background(), release.Options{Manifest: manifest, Out: dir, Progress: &progress})
+	if err == nil || !strings.Contains(err.Error(), "name one in it (-out)") || progress.Len() > 0 {
+		t.Errorf("%v, after %q", err, &progress)
+	}
+	if got := names(t, dir); got != "" {
+		t.Errorf("in the folder: %s", got)
+	}
+	if _, err := os.Lstat(release.WorkFolder(dir)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a work folder was left (%v)", err)
 	}
 }
