@@ -125,10 +125,23 @@ func (d *decoder) unite() error {
 		}
 	}
 	d.exported = &all
+	for _, p := range d.passes {
+		for _, name := range slices.Sorted(maps.Keys(all.byName)) {
+			if p.byName[name] == nil && !ofEncoderStates(name) {
+				return p.of.Fail(source.ErrMismatch, fmt.Sprintf("has no parameter %.200q, which %s gives in another branch", name, all.byName[name].Node),
+					"merge two exports of one model: export it again")
+			}
+		}
+	}
 	return nil
 }
 
-// whole fails if the weights are missing that make keys and values of the encoder's states, which a decoder with a past is given.
+// ofEncoderStates reports whether a parameter makes keys or values of the encoder's states, which a decoder with a past is given.
+func ofEncoderStates(name string) bool {
+	return strings.Contains(name, ".encoder_attn.k_proj.") || strings.Contains(name, ".encoder_attn.v_proj.")
+}
+
+// whole fails if the weights are missing that make keys and values of the encoder's states.
 func (d *decoder) whole() error {
 	var missing []string
 	d.layers = countLayers(decoderPrefix, d.byName)

@@ -17,11 +17,15 @@ import (
 //	s -> layer_norm -> proj_out
 func (t *tracer) decoderStructure() (*structure, error) {
 	s := &structure{side: t.side}
-	if err := t.logits(s); err != nil {
-		return nil, err
+	v := t.firstOutput()
+	if v == nil {
+		return nil, &source.Error{File: t.m.Path, Offset: -1, Problem: "the graph has no output that it computes", Next: exportPlainly, Err: source.ErrUnsupported}
 	}
-	if s.last = t.norm(s.projOut.in); s.last == nil {
-		return nil, t.unfit(s.projOut.in, "its last LayerNorm")
+	if s.projOut = t.product(t.back(v)); s.projOut != nil {
+		v = s.projOut.in
+	} // else the graph may end before it
+	if s.last = t.norm(v); s.last == nil {
+		return nil, t.unfit(v, "its last LayerNorm")
 	}
 	at := s.last.of
 	for !t.embeds(at, s) {
@@ -36,25 +40,14 @@ func (t *tracer) decoderStructure() (*structure, error) {
 	return s, nil
 }
 
-// logits finds the first output that is a product with weights.
-func (t *tracer) logits(s *structure) error {
-	var first *onnx.Value
+// firstOutput is the first output that the graph gives, which are the logits; keys and values follow.
+func (t *tracer) firstOutput() *onnx.Value {
 	for _, out := range t.root.Outputs {
-		v := t.root.Value(out.Name)
-		if v == nil {
-			continue
-		}
-		if first == nil {
-			first = v
-		}
-		if s.projOut = t.product(t.back(v)); s.projOut != nil {
-			return nil
+		if v := t.root.Value(out.Name); v != nil {
+			return v
 		}
 	}
-	if first == nil {
-		return &source.Error{File: t.m.Path, Offset: -1, Problem: "the graph has no output that it computes", Next: exportPlainly, Err: source.ErrUnsupported}
-	}
-	return t.unfit(first, "its projection to logits")
+	return nil
 }
 
 // embeds reports whether the sum n is that of tokens and positions, and notes their tables.
@@ -73,6 +66,9 @@ func (t *tracer) embeds(n *onnx.Node, s *structure) bool {
 	}
 	tokens := slices.Index(byInput[:], true)
 	if byInput[0] == byInput[1] { // positions may be an input, too
+		if s.projOut == nil {
+			return false
+		}
 		vocab := s.projOut.weight.Shape[0]
 		if tokens = 0; tables[0].Shape[0] != vocab {
 			tokens = 1

@@ -67,10 +67,8 @@ func (t *tracer) lastNorm() (*norm, error) {
 			}
 		}
 	}
-	for _, out := range t.root.Outputs {
-		if v := t.root.Value(out.Name); v != nil {
-			return nil, t.unfit(v, "its last LayerNorm")
-		}
+	if v := t.firstOutput(); v != nil {
+		return nil, t.unfit(v, "its last LayerNorm")
 	}
 	return nil, &source.Error{File: t.m.Path, Offset: -1, Problem: "the graph has no output that it computes", Next: exportPlainly, Err: source.ErrUnsupported}
 }
