@@ -29,7 +29,7 @@ type Head string
 const (
 	Copied Head = ""     // a copy of the embedding of tokens, the other way round
 	Tied   Head = "tied" // the embedding itself, transposed
-	Own    Head = "own"  // weights of its own
+	Own    Head = "own"  // weights of its own, as codes if those of linear layers are
 )
 
 // Cache is what a decoder is given of earlier tokens.
@@ -56,7 +56,9 @@ func (d Decoder) Parameters(c Config) []Parameter {
 	seed := c.Seed<<20 + uint64(len(c.Parameters()))
 	add := func(linear bool, name string, shape ...int) {
 		p := NewParameter("decoder."+name, format, seed+uint64(len(list)), shape...)
-		p.linear = linear
+		if p.linear = linear; linear {
+			p.quantized = c.Quantized
+		}
 		list = append(list, p)
 	}
 	affine := func(linear bool, name string, shape ...int) {
@@ -86,7 +88,9 @@ func (d Decoder) Parameters(c Config) []Parameter {
 // ProjOut is the projection to logits, under its name in a state dict.
 func (d Decoder) ProjOut(c Config) Parameter {
 	p := NewParameter("proj_out.weight", max(c.Type, element.F32), c.Seed<<20-1, d.Vocab, c.DModel)
-	if d.Head != Own {
+	if d.Head == Own {
+		p.quantized = c.Quantized
+	} else {
 		p.seed = d.Parameters(c)[0].seed
 	}
 	p.linear = true
@@ -142,7 +146,7 @@ func (d Decoder) model(c Config, dataFile string) (model, data message) {
 			g.suffix = "_merged_1"
 		}
 		clear(g.names)
-		g.body = body{}
+		g.body, g.activations = body{}, nil
 		g.decoder(d, i == 1)
 		ends := &pb.GraphProto{Name: proto.String([]string{"no_past", "with_past"}[i])}
 		for _, name := range d.outputs(false) {
@@ -230,6 +234,10 @@ func (g *graph) decoder(d Decoder, past bool) {
 		g.FFN = ffn
 	}
 	h, _ := g.norm(scope+"/layer_norm", s, "")
+	if d.Head == Own && g.Quantized != "" && !g.Dequantized {
+		g.add("", "", "Identity", []string{"logits"}, nil, g.quantizedProduct("/proj_out", h))
+		return
+	}
 	table := "model.decoder.embed_tokens.weight"
 	if d.Head == Tied {
 		g.add("", "Transpose_418", "Transpose", []string{table + "_transposed"}, []*pb.AttributeProto{ints("perm", 1, 0)}, g.weight(table))

@@ -38,6 +38,11 @@ func TestWriteDecoder(t *testing.T) {
 		"constants":          {"constants", two},
 		"external":           {"external", two},
 		"fused":              {"skipnorm,gelu", two},
+		"4 bits":             {"q4,stripped", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Head: Own}},
+		"4 bits, merged":     {"q4asym", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged, Head: Own}},
+		"NF4, tied":          {"bnb4", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged, Head: Tied}},
+		"8 bits, merged":     {"int8dyn", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged, Head: Own}},
+		"QDQ, stripped":      {"qdq,stripped", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Unshared, Head: Own}},
 		"fused, stripped":    {"skipnorm,gelu,stripped", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged}},
 	} {
 		t.Run(name, func(t *testing.T) {

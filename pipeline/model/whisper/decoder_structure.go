@@ -55,9 +55,9 @@ func (t *tracer) embeds(n *onnx.Node, s *structure) bool {
 	tables, byInput := [2]*onnx.Weight{}, [2]bool{}
 	for i := range tables {
 		if tables[i] = t.weights[n][i]; tables[i] == nil && input(n, i) != nil {
-			if p := t.back(n.In[i]).Producer; is(p, "Gather", "Slice") {
+			if p := t.back(n.In[i]).Producer; is(p, "Gather", "GatherBlockQuantized", "Slice") && t.weights[p][0] != nil {
 				tables[i] = t.weights[p][0]
-				byInput[i] = is(p, "Gather") && isInput(t.back(p.In[1]))
+				byInput[i] = p.Op != "Slice" && isInput(t.back(p.In[1]))
 			}
 		}
 		if tables[i] == nil || tables[i].Axes != "PN" {

@@ -42,7 +42,7 @@ func (s *side) canonical(name string) string {
 // ownPath is the name that the path of w's node gives, "" where the path is that of a module around: rows are looked up in the modules of
 // embeddings, or by the decoder itself.
 func ownPath(w *onnx.Weight) string {
-	if w.Node.Op == "Gather" && !strings.HasSuffix(w.PathName, "embed_tokens.weight") && !strings.HasSuffix(w.PathName, "embed_positions.weight") {
+	if strings.HasPrefix(w.Node.Op, "Gather") && !strings.HasSuffix(w.PathName, "embed_tokens.weight") && !strings.HasSuffix(w.PathName, "embed_positions.weight") {
 		return ""
 	}
 	return w.PathName

@@ -1,5 +1,7 @@
 package onnx
 
+import "fmt"
+
 // The operators that take rows of a matrix: which ones is computed, so that all rows count. They are those of embeddings.
 
 // gather takes rows by their numbers: of a table of tokens, or of positions.
@@ -69,4 +71,57 @@ func (n *Node) picksConstantly() bool {
 	}
 	p := v.Producer
 	return p != nil && p.standard("Range") && len(p.In) == 3 && known(p.In[0]) && known(p.In[1]) && known(p.In[2])
+}
+
+// lookedUp reads a table of codes of which rows are looked up, and made values of afterwards: ONNX Runtime's quantizers write embeddings
+// so.
+//
+//	codes -> Gather -> DequantizeLinear (one scale, one zero point)
+func (f *finder) lookedUp(n *Node, _ operands) (*coded, error) {
+	o := n.origin(0)
+	if o.Decoded != nil || o.Constant.Type != typeUint8 && o.Constant.Type != typeInt8 || len(n.Out) != 1 || n.Out[0] == nil || len(n.Out[0].Uses) != 1 {
+		return nil, nil
+	}
+	use := n.Out[0].Uses[0]
+	if use.Input != 0 || !use.Node.isDequantizeLinear() || len(use.Node.In) < 2 || use.Node.In[1] == nil {
+		return nil, nil
+	}
+	codes, o, err := f.codesAt(n, 0, o.Constant.Type)
+	if err != nil {
+		return nil, err
+	}
+	scales := use.Node.origin(1)
+	if scales == nil || scales.Constant.Elements != 1 {
+		return nil, notCodes(use.Node, 1, "the scales of rows that are looked up, is not one for all")
+	}
+	q := &coded{coding: &coding{typ: use.Node.In[1].floatType().Format(), codes: codes}}
+	if q.typ == 0 {
+		return nil, notCodes(use.Node, 1, "the scales, is of no float type")
+	}
+	if err := f.linear(use.Node, q, o, Use{use.Node, 1}, 2, spread{}); err != nil {
+		return nil, err
+	}
+	return f.table(n, q)
+}
+
+// lookedUpBlocks is com.microsoft.GatherBlockQuantized of rows that are computed.
+func (f *finder) lookedUpBlocks(n *Node, _ operands) (*coded, error) {
+	if axis, ok := n.Int("gather_axis", 0); n.dequantizes() || len(n.In) < 3 || len(n.Out) == 0 || !ok || axis != 0 {
+		return nil, nil // its values are another operator's operand, or it is refused
+	}
+	q, err := f.gatherBlocks(n)
+	if err != nil {
+		return nil, err
+	}
+	return f.table(n, q)
+}
+
+// table completes what n looks up in a table of codes.
+func (f *finder) table(n *Node, q *coded) (*coded, error) {
+	u, problem, next := gather(n, 0, q.shape)
+	if problem != "" {
+		return nil, refuse(n, 0, q.origin, fmt.Sprintf("codes of %s, %s", q.origin.Constant.Type, problem), next)
+	}
+	q.as = u
+	return q.complete(n, q.origin.Constant.Type)
 }
