@@ -97,24 +97,43 @@ func (d Decoder) ProjOut(c Config) Parameter {
 	return p
 }
 
+// Bytes is the size of all weights, the projection to logits among them if it is written apart.
+func (d Decoder) Bytes(c Config) int64 {
+	list := d.Parameters(c)
+	if d.Head != Tied {
+		list = append(list, d.ProjOut(c))
+	}
+	return bytesOf(list)
+}
+
 // WriteDecoder writes the decoder beside c's encoder to path, in the forms of c that are not of an encoder alone.
 func WriteDecoder(path string, c Config, d Decoder) error {
+	return WriteDecoderContext(context.Background(), path, c, d)
+}
+
+// WriteDecoderContext is WriteDecoder that ends early, with an error, when ctx does.
+func WriteDecoderContext(ctx context.Context, path string, c Config, d Decoder) error {
 	c.Type = max(c.Type, element.F32)
 	if err := d.check(c); err != nil {
 		return err
 	}
 	model, data := d.model(c, filepath.Base(path)+"_data")
-	return writeModel(context.Background(), path, c, model, data)
+	return writeModel(ctx, path, c, model, data)
 }
 
 // check refuses what cannot be written.
 func (d Decoder) check(c Config) error {
-	if err := c.check(); err != nil {
+	encoder := c
+	encoder.External = true // for it is not written
+	if err := encoder.check(); err != nil {
 		return err
+	}
+	if NeedsExternal(d.Bytes(c)) && !c.External {
+		return fmt.Errorf("whisperonnx: %d bytes of weights do not fit into one protobuf message: write them as external data", d.Bytes(c))
 	}
 	plain := c.Attention == Eager && !c.Gemm && !c.FusedMatMul && !c.Nested && !c.Tied
 	merged := d.Cache == Merged || d.Cache == Unshared
-	if min(d.Layers, d.FFN, d.Positions, d.Vocab) < 1 || !plain || merged && (c.ConstantNodes || c.External) {
+	if min(d.Layers, d.FFN, d.Positions, d.Vocab) < 1 || !plain || merged && c.ConstantNodes {
 		return fmt.Errorf("whisperonnx: no such decoder: %+v of %+v", d, c)
 	}
 	return nil

@@ -37,6 +37,7 @@ func TestWriteDecoder(t *testing.T) {
 		"stripped, merged":   {"stripped,opset17,gather", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged, Head: Tied}},
 		"constants":          {"constants", two},
 		"external":           {"external", two},
+		"external, merged":   {"external", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Unshared, Head: Own}},
 		"fused":              {"skipnorm,gelu", two},
 		"4 bits":             {"q4,stripped", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Head: Own}},
 		"4 bits, merged":     {"q4asym", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged, Head: Own}},
