@@ -23,6 +23,7 @@ type Writer struct {
 	header Header
 	sync   bool
 	f      *whole.File
+	stored *parts // of Restore: header and index as they are
 
 	mu     sync.Mutex
 	sealed []bool
@@ -190,6 +191,9 @@ func (w *Writer) CommitIf(check func(*File) error) error {
 
 // finish writes all that is missing.
 func (w *Writer) finish() error {
+	if w.stored != nil {
+		return w.writeEnds(w.stored.header, w.stored.index)
+	}
 	if err := w.sealRest(); err != nil {
 		return err
 	}
@@ -203,10 +207,16 @@ func (w *Writer) finish() error {
 	h := &w.header
 	h.IndexBytes, h.IndexDigest = uint64(len(b)), Sum(b)
 	h.FileBytes = h.IndexOffset + h.IndexBytes
-	if _, err := w.f.WriteAt(b, int64(h.IndexOffset)); err != nil {
-		return osError(w.path, int64(h.IndexOffset), "write the index", err)
+	return w.writeEnds(h.encode(), b)
+}
+
+// writeEnds writes what lies around the segments.
+func (w *Writer) writeEnds(header, index []byte) error {
+	at := int64(w.header.IndexOffset)
+	if _, err := w.f.WriteAt(index, at); err != nil {
+		return osError(w.path, at, "write the index", err)
 	}
-	if _, err := w.f.WriteAt(h.encode(), 0); err != nil {
+	if _, err := w.f.WriteAt(header, 0); err != nil {
 		return osError(w.path, 0, "write the header", err)
 	}
 	return nil

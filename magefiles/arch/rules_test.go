@@ -79,6 +79,13 @@ var rules = []rule{
 		never:  []string{"npuw/schema/releasepb"},
 		direct: true,
 	},
+	{
+		says:   "zstd is read and written by pipeline/npuwz alone",
+		of:     []string{"npuw/..."},
+		but:    []string{"npuw/pipeline/npuwz/..."},
+		never:  []string{"github.com/klauspost/compress/..."},
+		direct: true,
+	},
 }
 
 // topLevel is what may stand at the top of the repository beside dot files and what .gitignore names.

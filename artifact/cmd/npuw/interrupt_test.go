@@ -48,6 +48,7 @@ func TestInterrupted(t *testing.T) {
 	for _, args := range [][]string{
 		{"pack", filepath.Join(testdata, "whisper-tiny-encoder.onnx"), "--quiet", "-o"},
 		{"extract", artifact, "encoder.conv1.weight", "-o"},
+		{"compress", artifact, "--quiet", "-o"},
 		{"export", artifact, "--format", "npz", "-o"},
 		{"export", artifact, "--format", "onnx", "--source", filepath.Join(testdata, "whisper-tiny-encoder.onnx"), "-o"},
 		{"run", artifact, "--input", filepath.Join(testdata, "whisper-tiny-encoder.in.f32"), "-o"},

@@ -85,7 +85,8 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddGroup(&cobra.Group{ID: "make", Title: "Make artifacts:"}, &cobra.Group{ID: "use", Title: "Use artifacts:"})
+	root.AddGroup(&cobra.Group{ID: "make", Title: "Make artifacts:"}, &cobra.Group{ID: "use", Title: "Use artifacts:"},
+		&cobra.Group{ID: "ship", Title: "Ship artifacts:"})
 	add := func(group string, commands ...*cobra.Command) {
 		for _, c := range commands {
 			c.GroupID = group
@@ -95,6 +96,7 @@ func rootCommand() *cobra.Command {
 	}
 	add("make", sourcesCommand(), recipesCommand(), planCommand(), packCommand(), layoutCommand())
 	add("use", inspectCommand(), reportCommand(), verifyCommand(), diffCommand(), extractCommand(), exportCommand(), runCommand(), benchCommand(), xclbinCommand(), deviceCommand())
+	add("ship", compressCommand(), decompressCommand(), patchCommand())
 	root.SetFlagErrorFunc(flagError)
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()

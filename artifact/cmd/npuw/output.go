@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"os"
 
@@ -13,7 +12,6 @@ import (
 	"golang.org/x/term"
 
 	"npuw/artifact"
-	"npuw/artifact/internal/whole"
 )
 
 // output is standard output. It remembers the first error, so that no command has to ask of every line whether it was written.
@@ -66,18 +64,7 @@ func noName(flag string) error { return callErrorf("the output (%s) has no name"
 
 // writeFile puts what write writes at path when all of it is there, or nothing.
 func writeFile(path string, write func(io.Writer) error) error {
-	f, err := whole.Create(whole.OS{}, path)
-	if err == nil {
-		defer f.Abort()
-		err = writeThrough(io.NewOffsetWriter(f, 0), write)
-	}
-	if err == nil {
-		err = f.Commit(true)
-	}
-	if c := cause(err); c != err {
-		err = fmt.Errorf("%s: %w", path, c)
-	}
-	return err
+	return artifact.WriteWhole(path, true, func(w io.Writer) error { return writeThrough(w, write) })
 }
 
 // writeOutput writes what is made of the file input to the file output, whole or not at all, or where toFile is false to standard output.

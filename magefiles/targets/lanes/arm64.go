@@ -11,7 +11,7 @@ import (
 )
 
 // arm64Packages are those whose results must be the same bits on every machine: what golden digests are of, and the reference device.
-var arm64Packages = []string{"./artifact/element", "./artifact/layout", "./artifact", "./pipeline/pack", "./runtime/cpu"}
+var arm64Packages = []string{"./artifact/element", "./artifact/layout", "./artifact", "./pipeline/pack", "./pipeline/npuwz", "./runtime/cpu"}
 
 // arm64Skipped are tests that an emulator runs for too long (they go through every input, in plain Go on either machine), those that
 // start a program of their own, which is none of this machine's, and those of pages that a mapped file has lost: qemu does not say

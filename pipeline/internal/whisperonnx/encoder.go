@@ -165,6 +165,8 @@ func (g *graph) linear(scope, x string, outputs int) string {
 // product adds x W.
 func (g *graph) product(scope, x string, outputs int) string {
 	switch {
+	case g.quantizes(scope):
+		return g.quantizedProduct(scope, x)
 	case g.Gemm:
 		x = g.node(scope, "Gemm", []*pb.AttributeProto{integerAttribute("transB", 1)}, g.reshape(scope, x, -1, g.inputs(scope)), g.weight(stateName(scope)+".weight"))
 		return g.reshape(scope, x, -1, g.Positions, outputs)

@@ -69,6 +69,16 @@ var forms = map[string]func(*Config){
 	string(MultiHeadPack): func(c *Config) { c.Attention = MultiHeadPack },
 	string(MultiHeadCut):  func(c *Config) { c.Attention = MultiHeadCut },
 
+	string(NBits4):     func(c *Config) { c.Quantized = NBits4 },
+	string(NBits4Zero): func(c *Config) { c.Quantized = NBits4Zero },
+	string(NBits8):     func(c *Config) { c.Quantized = NBits8 },
+	string(NF4):        func(c *Config) { c.Quantized = NF4 },
+	string(Dynamic):    func(c *Config) { c.Quantized = Dynamic },
+	string(Fused8):     func(c *Config) { c.Quantized = Fused8 },
+	string(QDQ):        func(c *Config) { c.Quantized = QDQ },
+	string(QDQBlocks):  func(c *Config) { c.Quantized = QDQBlocks },
+	"dequantized":      func(c *Config) { c.Dequantized = true },
+
 	"constants": func(c *Config) { c.ConstantNodes = true },
 	"tied":      func(c *Config) { c.Tied = true },
 	"nested":    func(c *Config) { c.Nested = true },

@@ -33,16 +33,17 @@ const (
 // graph is an encoder under construction.
 type graph struct {
 	Config
-	parameters map[string]*Parameter // by name, without "encoder."
-	names      map[string]int        // how many nodes have a scope and operator
-	number     int                   // of anonymous values
-	stripped   map[string]string     // names of values to what they are called instead
-	ties       map[string]string     // ".weight" and ".bias" to the LayerNorm's that is written, where all are equal
-	identities [][2]string           // of tied weights: the value that is written, and one that is equal
-	body                             // that nodes and weights are added to: the main graph, or a branch
-	dataAt     int                   // where the next weights begin in the data file
-	data       message
-	file       string // name of the data file
+	parameters  map[string]*Parameter // by name, without "encoder."
+	names       map[string]int        // how many nodes have a scope and operator
+	number      int                   // of anonymous values
+	stripped    map[string]string     // names of values to what they are called instead
+	ties        map[string]string     // ".weight" and ".bias" to the LayerNorm's that is written, where all are equal
+	activations []string              // that are quantized
+	identities  [][2]string           // of tied weights: the value that is written, and one that is equal
+	body                              // that nodes and weights are added to: the main graph, or a branch
+	dataAt      int                   // where the next weights begin in the data file
+	data        message
+	file        string // name of the data file
 }
 
 // body is what a graph is made of.
@@ -84,7 +85,7 @@ func (c Config) model(dataFile string) (model, data message) {
 		Input:  []*pb.ValueInfoProto{g.value("input_features", c.Mels, 2*c.Positions)},
 		Output: []*pb.ValueInfoProto{g.value("last_hidden_state", c.Positions, c.DModel)},
 	})...)
-	irVersion := map[int]int64{14: 7, 17: 8, 23: 11}[g.opset()]
+	irVersion := map[int]int64{14: 7, 17: 8, 21: 10, 23: 11}[g.opset()]
 	opsets := []*pb.OperatorSetIdProto{{Version: proto.Int64(int64(g.opset()))}}
 	if g.names[microsoft] > 0 {
 		opsets = append(opsets, &pb.OperatorSetIdProto{Domain: proto.String(microsoft), Version: proto.Int64(1)})

@@ -18,6 +18,7 @@ type tensor struct {
 	dims       []int64
 	rows, cols int
 	format     element.Format
+	typ        pb.TensorProto_DataType // 0: that of the model's weights
 	bits       func(row, col int) uint64
 }
 
@@ -72,6 +73,8 @@ func (t *tensor) write(buffer []byte, flush func([]byte) error) error {
 				b = b[:0]
 			}
 			switch bits := t.bits(r, c); t.format.Size() {
+			case 1:
+				b = append(b, byte(bits))
 			case 2:
 				b = binary.LittleEndian.AppendUint16(b, uint16(bits))
 			case 4:
@@ -143,6 +146,9 @@ func (g *graph) store(value string, t *tensor, last bool) {
 // tensor is the TensorProto of t.
 func (g *graph) tensor(t *tensor, value string) message {
 	head := &pb.TensorProto{Dims: slices.Clone(t.dims), DataType: proto.Int32(int32(g.dataType()))}
+	if t.typ != 0 {
+		head.DataType = proto.Int32(int32(t.typ))
+	}
 	if !g.ConstantNodes {
 		head.Name = proto.String(g.called(value))
 	}

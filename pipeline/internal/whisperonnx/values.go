@@ -19,6 +19,8 @@ type Parameter struct {
 	format element.Format
 	seed   uint64
 	linear bool // stored [K,N] as the operand of a MatMul
+
+	quantized Quantized // the values are those of codes
 }
 
 // Parameters lists those of the model, in the order of a state dict.
@@ -29,7 +31,11 @@ func (c Config) Parameters() []Parameter {
 		if c.Tied && strings.Contains(name, "layer_norm") { // all equal, the scales and the shifts
 			seed = mix(c.Seed + uint64(len(name[strings.LastIndex(name, "."):])))
 		}
-		list = append(list, Parameter{Name: "encoder." + name, Shape: shape, format: max(c.Type, element.F32), seed: seed, linear: linear})
+		p := Parameter{Name: "encoder." + name, Shape: shape, format: max(c.Type, element.F32), seed: seed, linear: linear}
+		if linear {
+			p.quantized = c.Quantized
+		}
+		list = append(list, p)
 	}
 	d := c.DModel
 	add(false, "conv1.weight", d, c.Mels, 3)
@@ -87,6 +93,9 @@ func (p *Parameter) At(i int) float64 {
 // bits is the encoding of value i: random, but for an exponent from -6 to -3. It is computed from i alone, so that a
 // transposed matrix can be written without holding it.
 func (p *Parameter) bits(i int) uint64 {
+	if p.quantized != "" {
+		return uint64(math.Float32bits(p.dequantized(i)))
+	}
 	r := mix(p.seed + uint64(i)*golden)
 	exponent := r >> 60 & 3
 	switch p.format {

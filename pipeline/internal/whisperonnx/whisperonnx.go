@@ -45,6 +45,10 @@ type Config struct {
 	// Gather looks positions up, 0, 1, 2..., as newer transformers does. Otherwise they are added as they are.
 	Gather bool
 
+	// Quantized gives the weights of linear layers as codes, in float32 otherwise; Dequantized gives the values that they stand for.
+	Quantized   Quantized
+	Dequantized bool
+
 	// ConstantNodes gives the weights as outputs of Constant nodes. Otherwise they are initializers.
 	ConstantNodes bool
 	// Tied makes all LayerNorms equal and writes their tensors once; Identity nodes carry the other names.
@@ -128,6 +132,9 @@ func (c Config) check() error {
 	if joined && (c.Gemm || c.FusedMatMul) || c.Gemm && c.FusedMatMul {
 		return fmt.Errorf("whisperonnx: attention %q, Gemm and FusedMatMul say different things of the same layers", c.Attention)
 	}
+	if c.Quantized != "" && (c.Gemm || c.FusedMatMul || max(c.Type, element.F32) != element.F32) {
+		return fmt.Errorf("whisperonnx: weights in %q say how layers are written, in float32", c.Quantized)
+	}
 	return nil
 }
 
@@ -135,6 +142,9 @@ func (c Config) check() error {
 func (c Config) opset() int {
 	if c.Attention == Operator {
 		return 23
+	}
+	if c.Quantized == QDQBlocks {
+		return 21
 	}
 	return max(c.Opset, 14)
 }

@@ -37,6 +37,8 @@ var combinations = []string{
 	"f16,attention", "f16,optimized,external", "bf16,mha-packed,stripped", "f64,mha-sliced,external", "attention,constants,external,stripped",
 	"gelu,opset17,fusedmatmul", "gemm,sdpa,opset17", "gemm,mha,stripped", "fusedmatmul,mha", "skipnorm,gemm", "skipnorm,nested", "optimized,stripped", "operator,stripped,opset17",
 	"skipnorm,fastgelu,mha-packed,stripped",
+	"q4,stripped", "q4asym,external,opset17", "bnb4,constants,stripped", "int8dyn,stripped", "int8fuse,skipnorm,stripped", "qdq,sdpa,stripped", "qdq4,nested,stripped", "q8,operator",
+	"int8dyn,nested", "q4,attention", "int8dyn,sdpa,gelu,stripped", "q4asym,mha,skipnorm", "q4,dequantized", "int8dyn,3d,external,stripped", "bnb4,split", "int8dyn,optimized",
 }
 
 // What is written is recognised as an encoder of its sizes, and every parameter has its values.

@@ -64,8 +64,6 @@ func TestOpenRefuses(t *testing.T) {
 		write(t, []byte{7<<3 | 2, 200}):      source.ErrTruncated,
 		t.TempDir():                          source.ErrUnsafePath,
 		filepath.Join(t.TempDir(), "absent"): fs.ErrNotExist,
-		testdata + "encoder-q4.onnx":         source.ErrUnsupported,
-		testdata + "encoder-uint8.onnx":      source.ErrUnsupported,
 	} {
 		c, models, err := families.Open(path)
 		if c != nil || models != nil || !errors.Is(err, want) {

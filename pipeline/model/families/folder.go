@@ -49,7 +49,7 @@ const (
 )
 
 func (p precision) String() string {
-	return [...]string{"float32", "16-bit floats", "quantized"}[p]
+	return [...]string{"float32", "16-bit floats", "codes with scales"}[p]
 }
 
 // kindOrder are the kinds of catalogues, the best first: what holds the values as they were trained, and by name, before what was made

@@ -127,7 +127,7 @@ func (t *tracer) projection(v *onnx.Value, p projection, budget *int) *projectio
 	}
 	n := v.Producer
 	switch {
-	case is(n, "Mul", "Div"):
+	case is(n, "Mul", "Div") && t.results[v] == nil:
 		// A scale that is computed from shapes. What comes from a linear layer is not it.
 		p.scale = math.NaN()
 		for _, in := range n.In {

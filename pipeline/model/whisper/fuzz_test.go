@@ -19,7 +19,7 @@ import (
 // Whatever a graph is, the answer is a whole encoder or an error about its file. Seeds are encoders of two dimensions, in every form.
 func FuzzRecognise(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "model.onnx")
-	for _, forms := range append(whisperonnx.Forms(), "", "gemm,sdpa,opset17", "nested,stripped,constants", "optimized,stripped", "skipnorm,fastgelu,mha-sliced") {
+	for _, forms := range append(whisperonnx.Forms(), "", "gemm,sdpa,opset17", "nested,stripped,constants", "optimized,stripped", "skipnorm,fastgelu,mha-sliced", "q4asym,stripped", "int8dyn,nested,stripped") {
 		c, err := whisperonnx.Config{DModel: 2, Layers: 1, Heads: 2, FFN: 3, Mels: 2, Positions: 2}.With(forms)
 		if err != nil {
 			f.Fatal(err)

@@ -59,7 +59,7 @@ func (e *encoder) splits(from *onnx.Node) []split {
 				found = append(found, here...)
 				continue
 			}
-			if len(queue) < most && is(n, "Add", "BiasAdd", "Mul", "Div", "Cast", "Identity", "Reshape", "Slice", "Split") && use.Input >= 0 {
+			if len(queue) < most && is(n, "Add", "BiasAdd", "Mul", "Div", "Cast", "Identity", "Reshape", "Slice", "Split", "QuantizeLinear", "DequantizeLinear") && use.Input >= 0 {
 				for _, out := range n.Out {
 					if out != nil {
 						queue = append(queue, out)
@@ -154,9 +154,9 @@ func (e *encoder) epsOf(n *onnx.Node) (float64, error) {
 		var v float32
 		v, ok = n.Float("epsilon", byDefault)
 		eps = float64(v)
-	} else if c := e.epsConstant(n); c != nil {
+	} else if o := e.epsConstant(n); o != nil {
 		var err error
-		if eps, err = e.m.Scalar(c); err != nil {
+		if eps, err = e.m.ScalarOf(o); err != nil {
 			return 0, err
 		}
 		ok = true
@@ -168,7 +168,7 @@ func (e *encoder) epsOf(n *onnx.Node) (float64, error) {
 }
 
 // epsConstant walks Mul <- Div <- Sqrt <- Add <- constant back from a LayerNorm's Mul.
-func (e *encoder) epsConstant(mul *onnx.Node) *onnx.Constant {
+func (e *encoder) epsConstant(mul *onnx.Node) *onnx.Origin {
 	div := e.producer(mul, "Div", 0, 1)
 	sqrt := e.producer(div, "Sqrt", 1)
 	add := e.producer(sqrt, "Add", 0)
@@ -177,7 +177,7 @@ func (e *encoder) epsConstant(mul *onnx.Node) *onnx.Constant {
 	}
 	for _, v := range add.In {
 		if v != nil && v.Origin != nil && v.Origin.Constant.Elements == 1 {
-			return v.Origin.Constant
+			return v.Origin
 		}
 	}
 	return nil

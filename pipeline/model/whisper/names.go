@@ -21,10 +21,14 @@ type parameter struct {
 
 // origin tells where the parameter is, for listings.
 func (p *parameter) origin() string {
-	if p.part != "" {
-		return fmt.Sprintf("%s, %s in %s", p.Constant, p.part, p.Node)
+	of := p.Constant.String()
+	if p.Tensor.Stored != "" {
+		of += " (" + p.Tensor.Stored + ")"
 	}
-	return fmt.Sprintf("%s in %s", p.Constant, p.Node)
+	if p.part != "" {
+		of += ", " + p.part
+	}
+	return fmt.Sprintf("%s in %s", of, p.Node)
 }
 
 // name fills byName. s is the structure of the encoder, or else unfit tells why it has none.

@@ -12,6 +12,8 @@ type linear struct {
 //
 //	in -> MatMul, FusedMatMul (w) -> Add (bias)
 //	in -> Gemm, FusedGemm (w, bias)
+//	in -> MatMulNBits, DynamicQuantizeMatMul, ... (w, bias)
+//	in -> DynamicQuantizeLinear -> MatMulInteger (w) -> Cast -> Mul (scales) -> Add (bias)
 func (t *tracer) linear(v *onnx.Value) *linear {
 	v = t.back(v)
 	var bias *onnx.Weight
@@ -34,15 +36,30 @@ func (t *tracer) linear(v *onnx.Value) *linear {
 
 // product finds the product with weights that is v itself.
 func (t *tracer) product(v *onnx.Value) *linear {
+	if w := t.results[v]; w != nil && w.Axes == "NK" {
+		return &linear{weight: w, in: w.Node.In[0]}
+	}
 	n := v.Producer
-	if v.Output != 0 || !is(n, "MatMul", "FusedMatMul", "TransposeMatMul", "Gemm", "FusedGemm") {
+	if v.Output != 0 || n == nil {
 		return nil
 	}
-	w := t.weights[n][1]
+	at, ok := products[n.Op]
+	if !ok || !is(n, n.Op) {
+		return nil
+	}
+	w := t.weights[n][at.weight]
 	if w == nil || n.In[0] == nil || n.Attribute("activation") != nil {
 		return nil
 	}
-	return &linear{w, t.weights[n][2], n.In[0]}
+	return &linear{w, t.weights[n][at.bias], n.In[0]}
+}
+
+// products are the operators that multiply with weights, and the operands that weights and bias are: those of no bias of their own have
+// no weights there.
+var products = map[string]struct{ weight, bias int }{
+	"MatMul": {1, 2}, "FusedMatMul": {1, 2}, "TransposeMatMul": {1, 2}, "Gemm": {1, 2}, "FusedGemm": {1, 2},
+	"MatMulNBits": {1, 5}, "MatMulBnb4": {1, 5}, "DynamicQuantizeMatMul": {1, 4}, "MatMulIntegerToFloat": {1, 6},
+	"QLinearMatMul": {3, 8}, "QGemm": {3, 6},
 }
 
 // gelu is the activation: x/2 * (1 + erf(x/sqrt 2)), or its approximation by tanh, which ONNX Runtime puts in its place on request.
@@ -87,7 +104,7 @@ func (t *tracer) decomposedGelu(v *onnx.Value) *onnx.Value {
 			return nil
 		}
 		seen[v] = true
-		if is(n, "Add", "Sub", "Mul", "Div", "Pow", "Erf", "Tanh") && len(t.weights[n]) == 0 {
+		if is(n, "Add", "Sub", "Mul", "Div", "Pow", "Erf", "Tanh") && len(t.weights[n]) == 0 && t.results[v] == nil {
 			curved = curved || is(n, "Erf", "Tanh")
 			for _, in := range n.In {
 				if in == nil {
@@ -127,13 +144,35 @@ func (t *tracer) activated(v *onnx.Value) *linear {
 	return l
 }
 
-// conv finds the convolution that gives v, nil if none does.
+// conv finds the convolution that gives v, nil if none does. A bias may be added by itself, as a column.
 func (t *tracer) conv(v *onnx.Value) *linear {
-	n := t.back(v).Producer
-	if !is(n, "Conv", "FusedConv") || t.weights[n][1] == nil || n.In[0] == nil || n.Attribute("activation") != nil || input(n, 3) != nil {
+	v = t.back(v)
+	n := v.Producer
+	if is(n, "Add") {
+		bias, other := t.vectorBefore(n, 1)
+		if bias == nil {
+			return nil
+		}
+		c := t.conv(other)
+		if c == nil || c.bias != nil {
+			return nil
+		}
+		c.bias = bias
+		return c
+	}
+	if w := t.results[v]; w != nil && w.Axes == "NCX" {
+		return &linear{weight: w, in: w.Node.In[0]}
+	}
+	weight, bias, rest := 1, 2, 3
+	if is(n, "QLinearConv") {
+		weight, bias, rest = 3, 8, 9
+	} else if !is(n, "Conv", "FusedConv") {
 		return nil
 	}
-	return &linear{t.weights[n][1], t.weights[n][2], n.In[0]}
+	if t.weights[n][weight] == nil || n.In[0] == nil || n.Attribute("activation") != nil || input(n, rest) != nil {
+		return nil
+	}
+	return &linear{t.weights[n][weight], t.weights[n][bias], n.In[0]}
 }
 
 // sum finds the node that adds a branch to the residual stream, or the positions to what the convolutions give: that of v, nil

@@ -83,6 +83,46 @@ func textAttribute(name, v string) *pb.AttributeProto {
 	return &pb.AttributeProto{Name: &name, S: []byte(v), Type: pb.AttributeProto_STRING.Enum()}
 }
 
+// fuseBiases makes the vector that is added to what an operator gives its operand at.
+func fuseBiases(op string, at int) func(g *pb.GraphProto) {
+	return func(g *pb.GraphProto) {
+		for _, n := range nodes(g, op) {
+			for _, add := range nodes(g, "Add") {
+				i := slices.Index(add.Input, n.Output[0])
+				if i < 0 || !slices.ContainsFunc(g.Initializer, func(t *pb.TensorProto) bool { return t.GetName() == add.Input[1-i] && len(t.Dims) == 1 }) {
+					continue
+				}
+				for len(n.Input) < at {
+					n.Input = append(n.Input, "")
+				}
+				n.Input = append(n.Input, add.Input[1-i])
+				add.OpType, add.Input = proto.String("Identity"), n.Output[:1]
+			}
+		}
+	}
+}
+
+// quantizeActivations puts a QuantizeLinear and a DequantizeLinear before each product with codes, as static quantization does.
+func quantizeActivations(g *pb.GraphProto) {
+	constant(g, "step", 0.05)
+	g.Initializer = append(g.Initializer, &pb.TensorProto{Name: proto.String("middle"), DataType: proto.Int32(2), RawData: []byte{128}})
+	made := map[string]bool{}
+	for _, dq := range nodes(g, "DequantizeLinear") {
+		for _, n := range nodes(g, "MatMul") {
+			if x := n.Input[0]; n.Input[1] == dq.Output[0] {
+				n.Input[0] = x + " codes back"
+				if made[x] {
+					continue
+				}
+				made[x] = true
+				g.Node = append(g.Node,
+					&pb.NodeProto{OpType: proto.String("QuantizeLinear"), Input: []string{x, "step", "middle"}, Output: []string{x + " codes"}},
+					&pb.NodeProto{OpType: proto.String("DequantizeLinear"), Input: []string{x + " codes", "step", "middle"}, Output: []string{x + " codes back"}})
+			}
+		}
+	}
+}
+
 // joinKeysAndValues makes one product of those that give n its keys and values: [positions, heads, 2, d_model/heads].
 func joinKeysAndValues(g *pb.GraphProto, n *pb.NodeProto) {
 	const heads, size, bytes = 3, 12, 4
@@ -133,6 +173,34 @@ func TestStructureIsFound(t *testing.T) {
 				if n != clip && n.GetOpType() == "Sub" && n.Input[0] == clip.Input[0] {
 					n.Input[0] = clip.Output[0]
 				}
+			}
+		}},
+		"quantized activations": {"qdq,stripped", quantizeActivations},
+		"QLinearMatMul": {"qdq,stripped", func(g *pb.GraphProto) {
+			quantizeActivations(g)
+			for _, dq := range nodes(g, "DequantizeLinear") {
+				for _, n := range nodes(g, "MatMul") {
+					if n.Input[1] != dq.Output[0] {
+						continue
+					}
+					// The product takes codes and gives codes, of which the next node makes floats.
+					x := strings.TrimSuffix(n.Input[0], " back")
+					n.OpType, n.Input = proto.String("QLinearMatMul"), append(append([]string{x, "step", "middle"}, dq.Input...), "step", "middle")
+					y := n.Output[0]
+					n.Output[0] = y + " codes"
+					g.Node = append(g.Node, &pb.NodeProto{OpType: proto.String("DequantizeLinear"), Input: []string{n.Output[0], "step", "middle"}, Output: []string{y}})
+				}
+			}
+		}},
+		"biases in MatMulNBits":           {"q4asym,stripped", fuseBiases("MatMulNBits", 5)},
+		"biases in DynamicQuantizeMatMul": {"int8fuse,stripped", fuseBiases("DynamicQuantizeMatMul", 4)},
+		"scalars as codes": {"stripped", func(g *pb.GraphProto) {
+			constant(g, "eps step", 1e-5)
+			g.Initializer = append(g.Initializer, &pb.TensorProto{Name: proto.String("one"), DataType: proto.Int32(2), RawData: []byte{1}})
+			for _, n := range nodes(g, "Sqrt") {
+				add := g.Node[slices.IndexFunc(g.Node, func(m *pb.NodeProto) bool { return m.Output[0] == n.Input[0] })]
+				add.Input[1] = "eps of " + add.Output[0]
+				g.Node = append(g.Node, &pb.NodeProto{OpType: proto.String("DequantizeLinear"), Input: []string{"one", "eps step"}, Output: []string{add.Input[1]}})
 			}
 		}},
 		"operands exchanged": {"stripped", func(g *pb.GraphProto) {

@@ -20,16 +20,20 @@ const (
 type tracer struct {
 	m       *onnx.Model
 	weights map[*onnx.Node]map[int]*onnx.Weight // by node and operand
+	results map[*onnx.Value]*onnx.Weight        // products with weights that are complete in this value, which another node gives
 }
 
 func newTracer(m *onnx.Model, weights []onnx.Weight) *tracer {
-	t := &tracer{m: m, weights: map[*onnx.Node]map[int]*onnx.Weight{}}
+	t := &tracer{m: m, weights: map[*onnx.Node]map[int]*onnx.Weight{}, results: map[*onnx.Value]*onnx.Weight{}}
 	for i := range weights {
 		w := &weights[i]
 		if t.weights[w.Node] == nil {
 			t.weights[w.Node] = map[int]*onnx.Weight{}
 		}
 		t.weights[w.Node][w.Input] = w
+		if w.Result != nil {
+			t.results[w.Result] = w
+		}
 	}
 	return t
 }
@@ -60,8 +64,8 @@ func input(n *onnx.Node, i int) *onnx.Value {
 	return n.In[i]
 }
 
-// back follows v backwards through what moves values and leaves them as they are: changes of shape and of float type, and the
-// branch of an If that is taken.
+// back follows v backwards through what moves values and leaves them as they are: changes of shape and of float type, quantization of
+// activations, and the branch of an If that is taken.
 func (t *tracer) back(v *onnx.Value) *onnx.Value {
 	for range maxMovers {
 		n := v.Producer
@@ -71,6 +75,8 @@ func (t *tracer) back(v *onnx.Value) *onnx.Value {
 		case n.Taken() != nil:
 			before = taken(n, v)
 		case v.Output != 0:
+		case is(n, "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear") && v.Origin == nil:
+			before = input(n, 0)
 		case is(n, "Identity", "Cast", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Dropout"), is(n, "Clip") && t.onlyOverflow(n):
 			before = input(n, 0)
 		}
@@ -103,17 +109,22 @@ func (t *tracer) onlyOverflow(clip *onnx.Node) bool {
 
 // scalar gives the one float that v is; false if it is not constant, or has more elements.
 func (t *tracer) scalar(v *onnx.Value) (float64, bool) {
-	if v == nil || v.Origin == nil || v.Origin.Constant.Elements != 1 || v.Origin.Constant.Tensor < 0 {
+	if v == nil || v.Origin == nil || v.Origin.Constant.Elements != 1 {
 		return 0, false
 	}
-	x, err := t.m.Scalar(v.Origin.Constant)
+	x, err := t.m.ScalarOf(v.Origin)
 	return x, err == nil && !math.IsNaN(x)
 }
 
-// vector gives the vector of weights that n, an Add or a Mul, has as one operand, and the other operand.
+// vector gives the vector of weights along the last axis that n, an Add or a Mul, has as one operand, and the other operand.
 func (t *tracer) vector(n *onnx.Node) (w *onnx.Weight, other *onnx.Value) {
+	return t.vectorBefore(n, 0)
+}
+
+// vectorBefore is vector for one along the axis before as many others.
+func (t *tracer) vectorBefore(n *onnx.Node, behind int) (w *onnx.Weight, other *onnx.Value) {
 	for i, w := range t.weights[n] {
-		if w.Axes == "N" && len(n.In) == 2 && n.In[1-i] != nil && t.weights[n][1-i] == nil {
+		if w.Axes == "N" && w.Behind == behind && len(n.In) == 2 && n.In[1-i] != nil && t.weights[n][1-i] == nil {
 			return w, n.In[1-i]
 		}
 	}

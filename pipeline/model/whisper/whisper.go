@@ -162,6 +162,9 @@ func (e *encoder) leftOver(weights []onnx.Weight) error {
 	used := make(map[*onnx.Constant]bool, len(weights))
 	for i := range weights {
 		used[weights[i].Constant] = true
+		for _, c := range weights[i].Beside {
+			used[c] = true
+		}
 	}
 	var err error
 	e.m.Graph.Walk(func(g *onnx.Graph) {

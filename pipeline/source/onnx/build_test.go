@@ -21,6 +21,7 @@ const testdata = "../../../testdata/whisper-tiny/whisper-tiny-"
 var fixtures = []string{
 	"encoder.onnx", "encoder-ext.onnx", "encoder-fp16.onnx", "dflt-encoder.onnx", "op17-encoder.onnx", "encoder-q4.onnx", "encoder-uint8.onnx",
 	"encoder-stripped.onnx", "encoder-ort-extended.onnx",
+	"encoder-q4asym.onnx", "encoder-q4f16.onnx", "encoder-bnb4.onnx", "encoder-bnb4-fp4.onnx", "encoder-int8pc.onnx", "encoder-qdq-int8pc.onnx",
 }
 
 // floatTensor is FLOAT with raw_data 0, 1, 2...
@@ -89,9 +90,10 @@ func smallModel() *pb.ModelProto {
 		Name: proto.String("then"), Node: []*pb.NodeProto{node("Add", "", "s h", "u"), node("If", "", "cond", "t", graphAttr("else_branch", inner))},
 		Initializer: []*pb.TensorProto{floatTensor("h", 3)}, Output: []*pb.ValueInfoProto{valueInfo("t")},
 	}
+	codes := &pb.TensorProto{Name: proto.String("codes"), Dims: []int64{3}, DataType: proto.Int32(22), Int32Data: []int32{0x5f, 0x01}}
 	truth := &pb.TensorProto{Name: proto.String("true"), DataType: proto.Int32(9), RawData: []byte{1}}
 	return model(
-		[]*pb.TensorProto{floatTensor("w", 3, 4), doubles, halves, intTensor("shape", 1, -1, 300), truth},
+		[]*pb.TensorProto{floatTensor("w", 3, 4), doubles, halves, intTensor("shape", 1, -1, 300), truth, codes},
 		node("Transpose", "", "w", "wt", intsAttr("perm", 1, 0)),
 		node("MatMul", "/m/MatMul", "x wt", "xw"),
 		node("Cast", "", "m.bias", "b", intAttr("to", 1)),

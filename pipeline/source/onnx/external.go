@@ -107,12 +107,15 @@ func (m *Model) cannotOpen(e external, err error) error {
 // place points one constant to its data in file i, or reads it if it is a shape.
 func (m *Model) place(e external, i int) error {
 	c, f := &e.graph.Constants[e.constant], m.Files[i]
-	size := int64(c.Elements) * c.Type.integerSize() // of at most maxInts elements, unless it is a float
-	if c.Tensor >= 0 {
-		var ok bool
-		if size, ok = source.Bytes(c.Shape, c.Type.Format()); !ok {
-			return m.fail(e, source.ErrCorrupt, fmt.Sprintf("shape %v has more than 2^63 bytes", c.Shape), exportAgain)
-		}
+	size, ok := int64(c.Elements)*c.Type.integerSize(), true // of at most maxInts elements, unless it is one of the following
+	switch {
+	case c.Tensor >= 0:
+		size, ok = source.Bytes(c.Shape, c.Type.Format())
+	case c.Raw != nil:
+		size, ok = c.Type.rawSize(c.Elements)
+	}
+	if !ok {
+		return m.fail(e, source.ErrCorrupt, fmt.Sprintf("shape %v has more than 2^63 bytes", c.Shape), exportAgain)
 	}
 	if e.length >= 0 && e.length != size {
 		return m.fail(e, source.ErrCorrupt, fmt.Sprintf("external data of %d bytes, expected %d for %s %v", e.length, size, c.Type, c.Shape), exportAgain)
@@ -123,6 +126,12 @@ func (m *Model) place(e external, i int) error {
 	data := source.Data{File: i, Offset: e.offset, Size: size}
 	if c.Tensor >= 0 {
 		m.Tensors[c.Tensor].Data = data
+		return nil
+	}
+	if c.Raw != nil {
+		*c.Raw = data
+	}
+	if !c.Type.integral() || c.Elements > maxInts {
 		return nil
 	}
 	b := make([]byte, size)

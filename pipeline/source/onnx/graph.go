@@ -166,7 +166,10 @@ type Constant struct {
 	Elements uint64
 	Tensor   int     // index in Catalogue.Tensors of a float constant, else -1
 	Ints     []int64 // values of an INT32, INT64 or BOOL constant of at most 4096 elements, else nil
-	Node     *Node   // the Constant node, nil for an initializer
+	// Raw is where the elements of a UINT8, INT8, UINT4, INT4, INT32 or float8 constant are, else nil. They are no values by themselves
+	// but codes, of which an operator makes values.
+	Raw  *source.Data
+	Node *Node // the Constant node, nil for an initializer
 
 	offset int64
 }
@@ -188,14 +191,22 @@ func (c *Constant) Weighty() bool {
 type DataType int32
 
 const (
-	typeFloat    DataType = 1
-	typeInt32    DataType = 6
-	typeInt64    DataType = 7
-	typeString   DataType = 8
-	typeBool     DataType = 9
-	typeFloat16  DataType = 10
-	typeDouble   DataType = 11
-	typeBfloat16 DataType = 16
+	typeFloat          DataType = 1
+	typeUint8          DataType = 2
+	typeInt8           DataType = 3
+	typeInt32          DataType = 6
+	typeInt64          DataType = 7
+	typeString         DataType = 8
+	typeBool           DataType = 9
+	typeFloat16        DataType = 10
+	typeDouble         DataType = 11
+	typeBfloat16       DataType = 16
+	typeFloat8E4M3FN   DataType = 17
+	typeFloat8E4M3FNUZ DataType = 18
+	typeFloat8E5M2     DataType = 19
+	typeFloat8E5M2FNUZ DataType = 20
+	typeUint4          DataType = 21
+	typeInt4           DataType = 22
 )
 
 var dataTypeNames = [...]string{

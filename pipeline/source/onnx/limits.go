@@ -16,4 +16,6 @@ const (
 	maxInts       = 4096      // elements of an integer constant whose values are kept
 	maxShapeInts  = 64        // of which a shape is put together
 	maxChain      = 64        // nodes between a Gather and the list of its indices
+	maxZeros      = 1 << 16   // zero points that are looked at to find that all of them are 0, of one tensor
+	maxExamined   = 1 << 26   // zero points and groups that are looked at, of all tensors
 )

@@ -204,7 +204,7 @@ func (l *linker) waitsFor(n *Node) *Node {
 // carry finds out which constants n's outputs carry, once that is known of its inputs and of the graphs nested in it.
 func (n *Node) carry() error {
 	for _, v := range n.In {
-		if v != nil && v.Origin != nil && v.Origin.Constant.Weighty() {
+		if v != nil && v.Origin != nil && v.Origin.weighty() {
 			n.graph.weighty = true
 		}
 	}
@@ -217,6 +217,12 @@ func (n *Node) carry() error {
 			}
 		}
 		n.Out[0].Origin = origin.at(n.Out[0].Name)
+	case n.dequantizes():
+		n.Out[0].Origin = n.dequantized(n.In[0].Origin).at(n.Out[0].Name)
+	case n.standard("Reshape"):
+		if o := n.origin(0); o != nil && o.weighty() && len(n.In) == 2 && len(n.Out) == 1 && n.Out[0] != nil {
+			n.Out[0].Origin = n.reshaped(o).at(n.Out[0].Name)
+		}
 	case n.standard("If"):
 		n.takeBranch()
 	}
@@ -231,7 +237,7 @@ func (n *Node) takeBranch() {
 	var holding []*Graph
 	for _, b := range n.Bodies {
 		for _, out := range b.Graph.Outputs {
-			if v := b.Graph.Value(out.Name); v.Origin != nil && v.Origin.Constant.Weighty() {
+			if v := b.Graph.Value(out.Name); v.Origin != nil && v.Origin.weighty() {
 				b.Graph.weighty = true
 			}
 		}
@@ -296,7 +302,9 @@ func (n *Node) transposed(o *Origin) (*Origin, error) {
 			return nil, n.graph.Fail(n, source.ErrCorrupt, fmt.Sprintf("an empty perm for the %d axes of %.200q", rank, o.Constant.Name), exportAgain)
 		}
 	}
-	return &Origin{Constant: o.Constant, Perm: perm, StateName: o.StateName}, nil
+	out := *o
+	out.Perm = perm
+	return &out, nil
 }
 
 func (g *Graph) fail(at int64, thing string, sentinel error, problem, next string) error {

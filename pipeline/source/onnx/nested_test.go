@@ -118,7 +118,7 @@ func TestWeightsInBodiesRefused(t *testing.T) {
 		"a Loop that reads them":   {w, node("Loop", "again", "n c", "y", graphAttr("body", branch(nil, add))), []string{"Loop node", `"again"`}},
 		"a Loop in a branch":       {nil, choose(branch(nil, node("Loop", "again", "n c", "z", graphAttr("body", branch(w, add)))), nil), []string{"Loop node", `"again"`}},
 		"an operator not known":    {nil, choose(branch(w, node("Table", "look", "w x", "z")), nil), []string{"Table node", `"look"`, `"w"`}},
-		"a branch of quantized":    {nil, choose(branch([]*pb.TensorProto{{Name: proto.String("q"), Dims: []int64{2}, DataType: proto.Int32(3), RawData: []byte{1, 2}}}, node("MatMulInteger", "fc", "x q", "z")), nil), []string{"MatMulInteger node", "INT8"}},
+		"a branch of quantized":    {nil, choose(branch([]*pb.TensorProto{{Name: proto.String("q"), Dims: []int64{2}, DataType: proto.Int32(3), RawData: []byte{1, 2}}}, node("MatMulInteger", "fc", "x q", "z")), nil), []string{"MatMulInteger node", "DynamicQuantizeLinear"}},
 		"two graphs of one Choice": {nil, node("Choice", "either", "c", "y", &pb.AttributeProto{Name: proto.String("of"), Graphs: []*pb.GraphProto{branch(w, add)}}), []string{"Choice node", `"of"`}},
 	} {
 		m, err := walkBytes(marshal(t, model(x.tensors, x.node)))

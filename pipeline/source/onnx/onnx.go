@@ -10,6 +10,9 @@
 //	         │        └────── t (Constant nodes) as an initializer
 //	         └─ input, output: names of values
 //
+// Weights may be codes, of which an operator makes values with scales and zero points: then their values are computed as they are
+// read (quantized.go, coding.go), a few KiB at a time.
+//
 // Graphs nested in nodes (If, Loop) are part of it: their nodes see the values around them. Functions are walked too; weights
 // inside them are refused, not skipped.
 // The wire format is that of protobuf.dev/programming-guides/encoding, the fields those of schema/onnx.proto.

@@ -38,6 +38,11 @@ var readers = map[[2]string]operandReader{
 	{Microsoft, "SkipLayerNormalization"}: skipLayerNorm,
 	{Microsoft, "Attention"}:              attention,
 	{Microsoft, "MultiHeadAttention"}:     vectors(map[int]string{3: ""}), // biases of q, k and v
+
+	// The weights of these are codes (quantized.go).
+	{Microsoft, "MatMulNBits"}:           vectors(map[int]string{5: ".bias"}),
+	{Microsoft, "DynamicQuantizeMatMul"}: vectors(map[int]string{4: ".bias"}),
+	{Microsoft, "MatMulIntegerToFloat"}:  vectors(map[int]string{6: ".bias"}),
 }
 
 // meaning says what operand input of n, of the given shape, is, or what is wrong with it and what to do.

@@ -201,6 +201,15 @@ func tensorDisagreement(m *Model, c *Constant, file []byte, want *pb.TensorProto
 			return fmt.Sprintf("values %v, expected %v", c.Ints, ints)
 		}
 	}
+	if c.Raw != nil {
+		got := c.Raw.Inline
+		if got == nil {
+			got = file[c.Raw.Offset:][:c.Raw.Size]
+		}
+		if !bytes.Equal(got, wantRaw(want)) {
+			return fmt.Sprintf("%+v: bytes differ", c.Raw)
+		}
+	}
 	if c.Tensor < 0 {
 		return ""
 	}
@@ -244,6 +253,17 @@ func wantBytes(t *pb.TensorProto) []byte {
 	}
 	for _, v := range t.GetInt32Data() {
 		out = binary.LittleEndian.AppendUint16(out, uint16(v))
+	}
+	return out
+}
+
+// wantRaw gives the elements of a tensor of integers, or of floats in 8 bits, as the file would have them as raw_data.
+func wantRaw(t *pb.TensorProto) []byte {
+	out := slices.Clone(t.GetRawData())
+	for _, v := range t.GetInt32Data() {
+		if out = append(out, byte(v)); t.GetDataType() == 6 {
+			out = binary.LittleEndian.AppendUint32(out[:len(out)-1], uint32(v))
+		}
 	}
 	return out
 }

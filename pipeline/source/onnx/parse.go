@@ -24,6 +24,7 @@ const (
 	nodeMemory      = 512
 	attributeMemory = 192
 	constantMemory  = 512
+	dataMemory      = 96
 	valueMemory     = 128
 )
 

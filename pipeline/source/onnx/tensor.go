@@ -178,16 +178,31 @@ func (p *parser) constant(g *Graph, name string, t *tensor, node *Node) {
 			s.Data = p.floats(t, format)
 		}
 		g.tensors = append(g.tensors, s)
-	} else if t.typ.integral() {
-		switch {
-		case t.elements > maxInts || !p.keep(t.at, int64(t.elements)*8):
-		case t.outside:
-			g.external = append(g.external, p.outside(t, len(g.Constants)))
-		default:
-			c.Ints = p.ints(t)
-		}
+	} else {
+		p.integers(g, &c, t)
 	}
 	g.Constants = append(g.Constants, c)
+}
+
+// integers notes where the data of c, the next constant of g and none of floats, is, and reads it if it may be a shape.
+func (p *parser) integers(g *Graph, c *Constant, t *tensor) {
+	kept := t.typ.integral() && t.elements <= maxInts && p.keep(t.at, int64(t.elements)*8)
+	located := t.typ.rawBits() > 0 && p.keep(t.at, dataMemory)
+	if t.outside {
+		if located {
+			c.Raw = &source.Data{}
+		}
+		if kept || located {
+			g.external = append(g.external, p.outside(t, len(g.Constants)))
+		}
+		return
+	}
+	if kept {
+		c.Ints = p.ints(t)
+	}
+	if located {
+		c.Raw = p.raw(t)
+	}
 }
 
 // oneSource checks that the values of t stand in one place only, and in the *_data field that its type uses.
@@ -228,11 +243,9 @@ func (p *parser) floats(t *tensor, format element.Format) source.Data {
 
 // decode collects the values of t's *_data field into little-endian elements, size bytes in all.
 func (p *parser) decode(t *tensor, size int64) []byte {
-	if size > maxInline-p.inline {
-		p.fail(t.at, t.String(), source.ErrLimit, fmt.Sprintf("more than %d bytes of tensor data that is not stored as plain bytes", maxInline), "save the model again with raw_data")
+	if !p.fitsInline(t, size) {
 		return nil
 	}
-	p.inline += size
 	data := make([]byte, 0, size)
 	for v := range p.values(t) {
 		if int64(len(data)) == size {
@@ -256,6 +269,16 @@ func (p *parser) decode(t *tensor, size int64) []byte {
 		p.fail(t.at, t.String(), source.ErrCorrupt, fmt.Sprintf("%d bytes of values, expected %d for %s %v", len(data), size, t.typ, t.shape), exportAgain)
 	}
 	return data
+}
+
+// fitsInline counts the size bytes of t that are to be collected, unless they are more than may be.
+func (p *parser) fitsInline(t *tensor, size int64) bool {
+	if size > maxInline-p.inline {
+		p.fail(t.at, t.String(), source.ErrLimit, fmt.Sprintf("more than %d bytes of tensor data that is not stored as plain bytes", maxInline), "save the model again with raw_data")
+		return false
+	}
+	p.inline += size
+	return true
 }
 
 // values yields the raw bits of the elements of t's *_data field, in order.

@@ -3,6 +3,8 @@ package onnx
 import (
 	"slices"
 	"strings"
+
+	"npuw/pipeline/source"
 )
 
 // Value is one value of a graph: an input, an initializer, or one output of one node.
@@ -26,39 +28,103 @@ type Use struct {
 }
 
 // Origin is the constant that a value carries: the value is it, or made of it by Identity, Cast from float to float,
-// Transpose, a Gather of all of it in order, or an If whose branch is known. A Cast to a narrower type rounds what the graph computes with; the constant holds
-// what the file holds.
+// Transpose, Reshape, DequantizeLinear, a Gather or GatherBlockQuantized of all of it in order, or an If whose branch is known. A Cast to
+// a narrower type rounds what the graph computes with; the constant holds what the file holds.
 type Origin struct {
 	Constant *Constant
-	// Perm maps axes: axis i of the value is axis Perm[i] of the constant.
+	// Perm maps axes: axis i of the value is axis Perm[i] of the constant, or of what a Reshape made of it; -1 is one of length 1 that a
+	// Reshape added.
 	Perm []int
-	// StateName is the name that is called like an entry of a state dict, of the values on the way to the constant the one
+	// StateName is the name of an entry of a state dict after which a value is called, of those on the way to the constant the one
 	// nearest to this; "" if none is.
 	StateName string
+	// Decoded is the node that makes values of the constant, which is codes; nil where the value is the constant's elements.
+	Decoded *Node
+
+	shape []uint64 // that Perm is about; nil: the constant's
+}
+
+// tensorShape is the shape that Perm is about.
+func (o *Origin) tensorShape() []uint64 {
+	if o.shape != nil {
+		return o.shape
+	}
+	return o.Constant.Shape
 }
 
 // Shape gives the shape of the value, in its own order of axes.
 func (o *Origin) Shape() []uint64 {
-	shape := make([]uint64, len(o.Perm))
+	shape, of := make([]uint64, len(o.Perm)), o.tensorShape()
 	for i, axis := range o.Perm {
-		shape[i] = o.Constant.Shape[axis]
+		shape[i] = 1
+		if axis >= 0 {
+			shape[i] = of[axis]
+		}
 	}
 	return shape
 }
 
-// at is the origin of a value of that name which is o unchanged.
-func (o *Origin) at(name string) *Origin {
-	if o == nil || !isStateName(name) {
-		return o
+// straight reports whether the value has its elements in the order of the constant.
+func (o *Origin) straight() bool {
+	next, shape := 0, o.tensorShape()
+	for _, axis := range o.Perm {
+		if axis < 0 || shape[axis] == 1 {
+			continue
+		}
+		for ; next < axis; next++ {
+			if shape[next] != 1 {
+				return false
+			}
+		}
+		if next++; axis != next-1 {
+			return false
+		}
 	}
-	named := *o
-	named.StateName = name
-	return &named
+	return true
 }
 
-// isStateName reports whether a value is called like an entry of a state dict, not like the output of a node.
-func isStateName(name string) bool {
-	return (strings.HasSuffix(name, ".weight") || strings.HasSuffix(name, ".bias")) && !strings.ContainsAny(name, "/:")
+// weighty reports whether the value may be trained values.
+func (o *Origin) weighty() bool {
+	return o.Constant.Weighty() || o.Decoded != nil && o.Constant.Elements > 1
+}
+
+// at is the origin of a value of that name which is o unchanged.
+func (o *Origin) at(name string) *Origin {
+	if o != nil {
+		if name = stateName(name); name != "" {
+			named := *o
+			named.StateName = name
+			return &named
+		}
+	}
+	return o
+}
+
+// stateName is the entry of a state dict that a value is called after, by itself or as the codes that a quantizer made of it; "" for the
+// output of a node.
+func stateName(name string) string {
+	if strings.ContainsAny(name, "/:") {
+		return ""
+	}
+	name = withoutQuantizer(name)
+	if strings.HasSuffix(name, ".weight") || strings.HasSuffix(name, ".bias") {
+		return name
+	}
+	return ""
+}
+
+// withoutQuantizer takes off what ONNX Runtime's quantizers add to the names of nodes and weights: "_quantized", "_quant",
+// "_DequantizeLinear_Output", "_Bnb4", "_Q4", "_Q4G32".
+func withoutQuantizer(name string) string {
+	for _, suffix := range []string{"_quantized", "_quant", "_DequantizeLinear_Output", "_Bnb4"} {
+		if base, ok := strings.CutSuffix(name, suffix); ok {
+			return base
+		}
+	}
+	if base, bits, ok := cutLast(name, "_Q"); ok && bits != "" && strings.Trim(bits, "0123456789G") == "" {
+		return base
+	}
+	return name
 }
 
 // Value gives the value that name means in g: one of g or of the graphs around it; nil if there is none.
@@ -85,6 +151,82 @@ func (g *Graph) Walk(visit func(*Graph)) {
 	}
 }
 
+// carries reports whether n makes of constants nothing but another constant: its own uses are to be looked at.
+func (n *Node) carries() bool {
+	return n.carrier() || n.dequantizes() || n.standard("Reshape") && len(n.Out) == 1 && n.Out[0] != nil && n.Out[0].Origin != nil
+}
+
+// reshaped is the origin of what the Reshape n makes of o; nil where the shape is not constant, or the elements of o are not in the order
+// of the file and get other axes than ones of length 1.
+func (n *Node) reshaped(o *Origin) *Origin {
+	to := n.In[1].Ints()
+	shape, ok := newShape(o.Shape(), to)
+	if !ok || to == nil {
+		return nil
+	}
+	out := *o
+	out.Perm = make([]int, len(shape))
+	var long []int // axes of o that are longer than 1
+	for i, size := range o.Shape() {
+		if size != 1 {
+			long = append(long, o.Perm[i])
+		}
+	}
+	of, same := o.tensorShape(), true
+	for i, size := range shape {
+		out.Perm[i] = -1
+		if size == 1 {
+			continue
+		}
+		if same = same && len(long) > 0 && of[long[0]] == size; !same {
+			break
+		}
+		out.Perm[i], long = long[0], long[1:]
+	}
+	switch {
+	case same && len(long) == 0:
+		return &out
+	case !o.straight():
+		return nil
+	}
+	out.shape = shape
+	for i := range out.Perm {
+		out.Perm[i] = i
+	}
+	return &out
+}
+
+// newShape is what a Reshape to the given numbers makes of shape: 0 keeps an axis, one -1 is what is left.
+func newShape(shape []uint64, to []int64) ([]uint64, bool) {
+	total, ok := source.Elements(shape)
+	if !ok || total == 0 || len(to) > maxRank {
+		return nil, false
+	}
+	out := make([]uint64, len(to))
+	left, open := total, -1
+	for i, v := range to {
+		switch {
+		case v == 0 && i < len(shape):
+			out[i] = shape[i]
+		case v == -1 && open < 0:
+			open = i
+			continue
+		case v <= 0:
+			return nil, false
+		default:
+			out[i] = uint64(v)
+		}
+		if left%out[i] != 0 {
+			return nil, false
+		}
+		left /= out[i]
+	}
+	if open >= 0 {
+		out[open], left = left, 1
+	}
+	return out, left == 1
+}
+
 // carrier reports whether n passes its first input on as a value of the same numbers.
 func (n *Node) carrier() bool {
 	if n.standard("Gather") {
@@ -106,8 +248,13 @@ func (n *Node) gathersAll() bool {
 	if !ok || axis != 0 || len(n.In) != 2 || n.In[0] == nil || n.In[1] == nil || n.In[0].Origin == nil || len(n.Out) == 0 || n.Out[0] == nil {
 		return false
 	}
-	shape := n.In[0].Origin.Shape()
-	if len(shape) == 0 {
+	return n.takesAll(n.In[0].Origin)
+}
+
+// takesAll reports whether the indices that n, a Gather of o, is given are all of its first axis, in order.
+func (n *Node) takesAll(o *Origin) bool {
+	shape := o.Shape()
+	if len(shape) == 0 || n.In[1] == nil {
 		return false
 	}
 	indices := n.In[1]

@@ -1,13 +1,9 @@
 package onnx
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
-
-	"github.com/x448/float16"
 
 	"npuw/artifact/element"
 	"npuw/pipeline/source"
@@ -23,10 +19,17 @@ type Weight struct {
 	// weight (X the kernel's width), "N" for a vector, "PN" for a matrix that is added or multiplied.
 	Axes  string
 	Shape []uint64
-	// Tensor is the constant's catalogue entry; for a vector or matrix without its leading axes of length 1. Axis i of
-	// Shape is its axis Perm[i].
+	// Tensor is the constant's catalogue entry; for a vector or matrix without the axes of length 1 around it. Axis i of
+	// Shape is its axis Perm[i]. Of a constant that is codes, it is computed of them.
 	Tensor source.Tensor
 	Perm   []int
+	// Behind is the number of axes of length 1 that a Reshape put behind a vector: 1 for the bias of a one-dimensional convolution that is
+	// added by itself.
+	Behind int
+	// Of weights that are codes: the constants that are their scales and zero points and, where other nodes multiply the product with the
+	// scales, the value in which it is complete.
+	Beside []*Constant
+	Result *Value
 	// The two names, "" where there is none: PathName after the module path that torch.onnx gives to nodes
 	// ("layers.0.fc1.weight" for /layers.0/fc1/MatMul), ValueName that of the value, nearest to the node, that is called
 	// like an entry of a state dict.
@@ -34,22 +37,38 @@ type Weight struct {
 }
 
 // Weights gives every use of a constant of more than one float as an operand that is known to hold weights (operators.go),
-// in the order of nodes and operands; nodes in the branches of an If are among them. Any other use of such a constant, or of one of
-// a quantized type, is an error that names node and operator. Constants that nothing uses are not listed.
-func (m *Model) Weights() ([]Weight, error) { return m.weightsOf(nil, m.Graph) }
+// in the order of nodes and operands; nodes in the branches of an If are among them. So are uses of codes by operators that are known
+// to compute with them (quantized.go); their values are computed as they are read. Any other use of such a constant is an error that names
+// node and operator. Constants that nothing uses are not listed.
+func (m *Model) Weights() ([]Weight, error) {
+	f := &finder{Model: m, operands: map[Use]*coded{}, decoded: map[*Node]*coded{}}
+	if err := f.findCodes(m.Graph); err != nil {
+		return nil, err
+	}
+	return f.weightsOf(nil, m.Graph)
+}
+
+// finder finds the weights of a model.
+type finder struct {
+	*Model
+	operands map[Use]*coded   // that are codes; nil for scales and zero points
+	decoded  map[*Node]*coded // what nodes make of codes
+	examined uint64           // numbers, of maxExamined
+}
 
 // weightsOf adds the weights of g and of the graphs nested in it.
-func (m *Model) weightsOf(weights []Weight, g *Graph) ([]Weight, error) {
+func (f *finder) weightsOf(weights []Weight, g *Graph) ([]Weight, error) {
 	for i := range g.Nodes {
 		n := &g.Nodes[i]
-		if n.carrier() {
+		if n.carries() {
 			continue // its own uses are looked at
 		}
 		for j, v := range n.In {
-			if v == nil || v.Origin == nil || !v.Origin.Constant.Weighty() {
+			q, isCodes := f.operands[Use{n, j}]
+			if isCodes && q == nil || !isCodes && (v == nil || v.Origin == nil || !v.Origin.weighty()) {
 				continue
 			}
-			w, err := m.weight(n, j, v.Origin)
+			w, err := f.weight(n, j, v.Origin, q)
 			if err != nil {
 				return nil, err
 			}
@@ -60,7 +79,7 @@ func (m *Model) weightsOf(weights []Weight, g *Graph) ([]Weight, error) {
 		}
 		for _, b := range n.Bodies {
 			var err error
-			if weights, err = m.weightsOf(weights, b.Graph); err != nil {
+			if weights, err = f.weightsOf(weights, b.Graph); err != nil {
 				return nil, err
 			}
 		}
@@ -87,24 +106,69 @@ func (n *Node) oneBody() error {
 	return nil
 }
 
-// weight describes operand input of n, which carries o.
-func (m *Model) weight(n *Node, input int, o *Origin) (Weight, error) {
-	c := o.Constant
-	if c.Tensor < 0 {
-		return Weight{}, refuse(n, input, o, fmt.Sprintf("of type %s, which is not read yet", c.Type), "export the model in float32 or float16")
+// weight describes operand input of n, which carries o; q is what it is if n computes with codes.
+func (f *finder) weight(n *Node, input int, o *Origin, q *coded) (Weight, error) {
+	w := Weight{Node: n, Input: input, Constant: o.Constant, ValueName: o.StateName}
+	u := use{}
+	perm := o.Perm
+	if q != nil {
+		u, perm, w.Result = q.as, nil, q.result // whose order is that of the tensor
+	} else {
+		if c := o.Constant; c.Tensor < 0 && o.Decoded == nil {
+			return Weight{}, refuse(n, input, o, fmt.Sprintf("of type %s, of which this operator is not known to make values", c.Type), quantizeAgain)
+		}
+		shape := o.Shape()
+		for len(shape) > 1 && o.Perm[len(shape)-1] < 0 {
+			shape = shape[:len(shape)-1]
+		}
+		var problem, next string
+		if u, problem, next = meaning(n, input, shape); problem != "" {
+			return Weight{}, refuse(n, input, o, problem, next)
+		}
+		w.Behind = len(o.Perm) - len(shape)
 	}
-	u, problem, next := meaning(n, input, o.Shape())
-	if problem != "" {
-		return Weight{}, refuse(n, input, o, problem, next)
+	if err := f.values(&w, o, q); err != nil {
+		return Weight{}, err
 	}
-	w := Weight{Node: n, Input: input, Constant: c, Axes: u.axes, Tensor: m.Tensors[c.Tensor], ValueName: o.StateName}
+	w.Axes = u.axes
 	for _, axis := range u.order {
-		w.Perm = append(w.Perm, o.Perm[axis])
-		w.Shape = append(w.Shape, c.Shape[o.Perm[axis]])
+		if perm != nil {
+			axis = perm[axis]
+		}
+		if axis < 0 {
+			return Weight{}, refuse(n, input, o, "given axes by a Reshape that are not read", notReadYet)
+		}
+		w.Perm = append(w.Perm, axis)
+		w.Shape = append(w.Shape, w.Tensor.Shape[axis])
 	}
 	w.dropUnitAxes()
 	w.PathName = pathName(n, u.suffix)
 	return w, nil
+}
+
+// values fills in w.Tensor: the constant of o, or what is made of it.
+func (f *finder) values(w *Weight, o *Origin, q *coded) error {
+	if q == nil && o.Decoded == nil {
+		w.Tensor = f.Tensors[o.Constant.Tensor]
+		w.Tensor.Shape = o.tensorShape()
+		return nil
+	}
+	shape := o.tensorShape()
+	if q != nil {
+		shape = q.shape
+	} else if q = f.decoded[o.Decoded]; q == nil {
+		var err error
+		if q, err = f.decode(o.Decoded); err != nil {
+			return err
+		}
+		f.decoded[o.Decoded] = q
+	}
+	w.Beside = q.beside
+	w.Tensor = source.Tensor{Name: o.Constant.Name, Type: q.typ, Shape: shape, Data: q.data(), Stored: q.stored}
+	if slices.Equal(shape, q.shape) {
+		w.Tensor.Codes = q.kept
+	}
+	return nil
 }
 
 func refuse(n *Node, input int, o *Origin, problem, next string) error {
@@ -124,7 +188,7 @@ func (w *Weight) dropUnitAxes() {
 	for i, axis := range w.Perm {
 		w.Perm[i] = slices.Index(kept, axis)
 	}
-	w.Tensor.Shape = shape
+	w.Tensor.Shape, w.Tensor.Codes = shape, nil
 }
 
 // Part is some of the indices of an axis: pieces of Run of them, which begin Apart from one another, the first at First.
@@ -174,6 +238,7 @@ func (w *Weight) Part(p Part) (Weight, bool) {
 	part.Tensor.Shape = slices.Clone(w.Tensor.Shape)
 	part.Tensor.Shape[axis] = size
 	part.Tensor.Data = w.Tensor.Data.Part(int64(p.First)*inner, int64(p.Run)*inner, int64(p.Apart)*inner, outer*int64(w.Shape[0]/p.Apart))
+	part.Tensor.Codes = partOf(w.Tensor.Codes, axis, p, size, w.Shape[0])
 	return part, true
 }
 
@@ -190,6 +255,7 @@ func pathName(n *Node, suffix string) string {
 	if !ok || path == "" || suffix == "" {
 		return ""
 	}
+	op = strings.TrimSuffix(withoutQuantizer(op), "_bias_add") // which a quantizer puts behind a convolution
 	if head, digits, ok := cutLast(op, "_"); ok && strings.Trim(digits, "0123456789") == "" {
 		op = head
 	}
@@ -208,23 +274,27 @@ func cutLast(s, sep string) (before, after string, found bool) {
 }
 
 // Scalar reads a float constant of one element.
-func (m *Model) Scalar(c *Constant) (float64, error) {
-	if c.Tensor < 0 || c.Elements != 1 {
+func (m *Model) Scalar(c *Constant) (float64, error) { return m.ScalarOf(&Origin{Constant: c}) }
+
+// ScalarOf reads a value of one element that is a float constant, or made of codes.
+func (m *Model) ScalarOf(o *Origin) (float64, error) {
+	c := o.Constant
+	if c.Tensor < 0 && o.Decoded == nil || c.Elements != 1 {
 		return 0, m.Graph.fail(c.offset, fmt.Sprintf("tensor %.200q", c.Name), source.ErrUnsupported,
 			fmt.Sprintf("%s %v, expected one float", c.Type, c.Shape), exportAgain)
 	}
-	t := &m.Tensors[c.Tensor]
-	var b [8]byte
-	if err := m.ReadAt(b[:t.Type.Size()], t, 0); err != nil {
+	t := source.Tensor{Name: c.Name}
+	if o.Decoded == nil {
+		t = m.Tensors[c.Tensor]
+	} else if q, err := (&finder{Model: m}).decode(o.Decoded); err == nil {
+		t.Type, t.Data = q.typ, q.data()
+	} else {
 		return 0, err
 	}
-	switch t.Type {
-	case element.F16:
-		return float64(float16.Frombits(binary.LittleEndian.Uint16(b[:])).Float32()), nil
-	case element.BF16:
-		return float64(math.Float32frombits(uint32(binary.LittleEndian.Uint16(b[:])) << 16)), nil
-	case element.F32:
-		return float64(math.Float32frombits(binary.LittleEndian.Uint32(b[:]))), nil
+	raw, x := make([]byte, t.Type.Size()), [1]float64{}
+	if err := m.ReadAt(raw, &t, 0); err != nil {
+		return 0, err
 	}
-	return math.Float64frombits(binary.LittleEndian.Uint64(b[:])), nil
+	err := element.ToFloat64(x[:], raw, t.Type)
+	return x[0], err
 }
