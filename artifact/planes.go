@@ -179,8 +179,8 @@ func (v *planeWalk) paddingBFP16(begin, end uint64) error {
 	})
 }
 
-// numbers checks that scales are finite and greater than 0 and minimums finite, where they are not padding, and that elements of bfp16
-// are such as may stand in a file.
+// numbers checks that scales and minimums are finite, where they are not padding, and that elements of bfp16 are such as may stand in a
+// file.
 func (v *planeWalk) numbers() error {
 	p := v.plane
 	switch p.Role {
@@ -205,7 +205,7 @@ func (v *planeWalk) numbers() error {
 			return err
 		}
 		for i, x := range list {
-			if !math.IsNaN(x) && !math.IsInf(x, 0) && (x > 0 || p.Role == plane.Minimums) {
+			if !math.IsNaN(x) && !math.IsInf(x, 0) {
 				continue
 			}
 			if runs != nil {

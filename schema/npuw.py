@@ -991,11 +991,11 @@ class File:
                 self._blame(operand, plane, base + offsets[bad], "%s that is not %#x", what, bits)
 
     def _check_numbers(self, operand, plane, view):
-        """Scales must be finite and greater than 0, minimums finite, where they are not padding."""
+        """Scales and minimums must be finite, where they are not padding."""
         values = memoryview(plane.values(view))
         for base, offsets, row in _rows(values, plane.tables(), [0] * len(plane.grid), _box_moves(plane.extents)):
             for offset, value in zip(offsets, array("d", row)):
-                if not math.isfinite(value) or value <= 0 and plane.record.role == SCALES:
+                if not math.isfinite(value):
                     self._blame(operand, plane, base + offset, "%s: %r", ROLES[plane.record.role], value)
 
     def _check_exponents(self, operand, plane, mantissas, raw):

@@ -139,13 +139,17 @@ func BenchmarkQuantize(b *testing.B) {
 			_, _, err := QuantizePatch(codes, PatchSize, src, PatchSize, PatchSize, PatchSize, s, blocks, rowBlock, colBlock)
 			return err
 		}
+		match := func() error { // of what dequantize made
+			_, _, err := MatchPatch(codes, PatchSize, values, PatchSize, PatchSize, PatchSize, s, blocks, rowBlock, colBlock)
+			return err
+		}
 		dequantize := func() error {
 			return DequantizePatch(values, PatchSize, codes, PatchSize, PatchSize, PatchSize, s, blocks, rowBlock, colBlock)
 		}
 		for _, step := range []struct {
 			name string
 			do   func() error
-		}{{"measure", measure}, {"fit", fit}, {"quantize", quantize}, {"dequantize", dequantize}} {
+		}{{"measure", measure}, {"fit", fit}, {"quantize", quantize}, {"dequantize", dequantize}, {"match", match}} {
 			b.Run(name+"/"+step.name, func(b *testing.B) {
 				b.SetBytes(4 * n)
 				for b.Loop() {

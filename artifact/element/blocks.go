@@ -12,19 +12,55 @@ func (s Scheme) EncodeBlocks(scales, zeros, minimums []byte, blocks []Block) err
 	if err := s.checkPlanes(scales, zeros, minimums, len(blocks)); err != nil {
 		return err
 	}
+	planes := [...][]byte{scales, zeros, minimums}
 	for i, b := range blocks {
-		for _, p := range []struct {
-			what  string
-			plane []byte
-			f     Format
-			value float64
-		}{{"scale", scales, s.Scales, b.Scale}, {"zero", zeros, s.Zeros, b.Zero}, {"minimum", minimums, s.Minimums, b.Minimum}} {
-			if p.f != 0 && !encodeExactly(p.plane[i*p.f.unpacked():][:p.f.unpacked()], p.value, p.f) || p.f == 0 && p.value != 0 {
-				return fmt.Errorf("element: block %d: %s %g is no finite value of %v", i, p.what, p.value, p.f)
+		for k, n := range s.numbers(b) {
+			size := n.size()
+			if err := n.encode(planes[k][i*size:][:size]); err != nil {
+				return fmt.Errorf("element: block %d: %w", i, err)
 			}
 		}
 	}
 	return nil
+}
+
+// CheckBlock says why no block of s can be b; nil when one can: its numbers are finite and values of their formats.
+func (s Scheme) CheckBlock(b Block) error {
+	var element [4]byte
+	for _, n := range s.numbers(b) {
+		if err := n.encode(element[:n.size()]); err != nil {
+			return fmt.Errorf("element: %w", err)
+		}
+	}
+	return nil
+}
+
+// number is one of those that a block shares, and the format of its element; 0: the scheme has none.
+type number struct {
+	what  string
+	f     Format
+	value float64
+}
+
+// numbers are those of a block, in the order of their planes.
+func (s Scheme) numbers(b Block) [3]number {
+	return [...]number{{"scale", s.Scales, b.Scale}, {"zero", s.Zeros, b.Zero}, {"minimum", s.Minimums, b.Minimum}}
+}
+
+// size is how many bytes the element takes, unpacked.
+func (n number) size() int {
+	if n.f == 0 {
+		return 0
+	}
+	return n.f.unpacked()
+}
+
+// encode writes the element whose value the number is; without a format it must be 0.
+func (n number) encode(dst []byte) error {
+	if n.f == 0 && n.value == 0 || n.f != 0 && encodeExactly(dst, n.value, n.f) {
+		return nil
+	}
+	return fmt.Errorf("%s %g is no finite value of %v", n.what, n.value, n.f)
 }
 
 // DecodeBlocks is the inverse of EncodeBlocks. A scale or a minimum that is not finite is an error.

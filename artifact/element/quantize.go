@@ -58,23 +58,29 @@ func MeasureRange[T float32 | float64](
 func QuantizePatch[T float32 | float64](
 	dst []byte, dstStride int, src []T, srcStride, rows, cols int, s Scheme, blocks []Block, rowBlock, colBlock []int,
 ) (Stats, int, error) {
-	if err := s.Validate(); err != nil {
-		return Stats{}, -1, err
-	}
-	if err := checkPatch(rows, cols); err != nil || rows == 0 || cols == 0 {
-		return Stats{}, -1, err
-	}
-	if err := checkArray("values", len(src), srcStride, rows, cols); err != nil {
-		return Stats{}, -1, err
-	}
-	if err := checkArray("codes", len(dst), dstStride, rows, cols); err != nil {
-		return Stats{}, -1, err
-	}
-	if err := checkBlocks(len(blocks), rows, cols, rowBlock, colBlock); err != nil {
+	err := checkQuantized(len(dst), dstStride, len(src), srcStride, rows, cols, s, len(blocks), rowBlock, colBlock)
+	if err != nil || rows == 0 || cols == 0 {
 		return Stats{}, -1, err
 	}
 	stats, first := quantizePatch(dst, dstStride, src, srcStride, rows, cols, s, blocks, rowBlock, colBlock)
 	return stats, first, nil
+}
+
+// checkQuantized reports arguments of QuantizePatch that are no patch; of one without values only the scheme and the size are looked at.
+func checkQuantized(codes, codeStride, values, valueStride, rows, cols int, s Scheme, blocks int, rowBlock, colBlock []int) error {
+	if err := s.Validate(); err != nil {
+		return err
+	}
+	if err := checkPatch(rows, cols); err != nil || rows == 0 || cols == 0 {
+		return err
+	}
+	if err := checkArray("values", values, valueStride, rows, cols); err != nil {
+		return err
+	}
+	if err := checkArray("codes", codes, codeStride, rows, cols); err != nil {
+		return err
+	}
+	return checkBlocks(blocks, rows, cols, rowBlock, colBlock)
 }
 
 // quantizePatch is QuantizePatch in plain Go, for arguments that were checked.

@@ -18,6 +18,18 @@ type Scheme struct {
 	Minimums Format // F32, F16 or BF16, over U8 or U4; 0: none
 }
 
+// String names the formats as listings do: "i8*f32", "u4*bf16-zero", "u8*f16+f32".
+func (s Scheme) String() string {
+	text := s.Codes.String() + "*" + s.Scales.String()
+	if s.Zeros != 0 {
+		text += "-zero"
+	}
+	if s.Minimums != 0 {
+		text += "+" + s.Minimums.String()
+	}
+	return text
+}
+
 // Validate says why s is no scheme; nil when it is one. Unsigned codes have zeros or minimums, NF4 has neither, none has both.
 func (s Scheme) Validate() error {
 	switch {
@@ -46,6 +58,15 @@ func (s Scheme) symmetric() bool { return s.Zeros == 0 && s.Minimums == 0 }
 // limits are the least and the greatest number that an encoder decodes a code to: of a symmetric scheme one is the negative of
 // the other, so that -128 and -8 are never written.
 func (s Scheme) limits() (least, most float64) {
+	least, most = s.ends()
+	if s.symmetric() {
+		least = -most
+	}
+	return least, most
+}
+
+// ends are the least and the greatest number that a code decodes to.
+func (s Scheme) ends() (least, most float64) {
 	switch s.Codes {
 	case I8:
 		least, most = -128, 127
@@ -56,10 +77,7 @@ func (s Scheme) limits() (least, most float64) {
 	case U4:
 		most = 15
 	case NF4:
-		most = 1
-	}
-	if s.symmetric() {
-		least = -most
+		least, most = -1, 1
 	}
 	return least, most
 }

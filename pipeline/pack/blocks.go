@@ -10,8 +10,8 @@ import (
 	"npuw/pipeline/source"
 )
 
-// blocks are what the blocks of a band have in common: first the range of their values, then scales, zeros and minimums. They take
-// 48 bytes for each block of the band, and their memory is used again for the next.
+// blocks are what the blocks of a band have in common: first the range of their values, then scales, zeros and minimums. Where the source
+// has these, they are read instead. They take 48 bytes for each block of the band, and their memory is used again for the next.
 type blocks struct {
 	scheme element.Scheme
 	size   []uint64 // how many indices of each axis a block spans
@@ -19,6 +19,7 @@ type blocks struct {
 	count  []uint64 // of those with values, on each axis
 	ranges []element.Range
 	shared []element.Block // row-major, as ranges are
+	source []element.Block // those of a box, as the source has them
 
 	// Of the patch in work: where in ranges and shared the blocks of its rows and columns are.
 	row, col [element.PatchSize]int
@@ -33,9 +34,7 @@ func (g *blocks) begin(x *matrix, b *band) {
 			g.count[a] = (end-1)/x.block[a] + 1 - g.first[a]
 		}
 	}
-	n := int(volume(g.count))
-	g.ranges, g.shared = resize(g.ranges, n), resize(g.shared, n)
-	clear(g.ranges)
+	g.shared = resize(g.shared, int(volume(g.count)))
 }
 
 // locate finds the blocks of a patch of a window.
@@ -58,16 +57,24 @@ func (g *blocks) locate(window *layout.Window, row, col uint64, rows, cols int) 
 	}
 }
 
-// measureBand reads the windows of a band for the ranges of its blocks.
+// measureBand reads the windows of a band for the ranges of its blocks, and chooses what these share.
 func measureBand[T float32 | float64](ctx context.Context, w *worker, j *job, b *band, r *reader[T]) (*blocks, error) {
 	g := &w.blocks
 	g.begin(j.matrix, b)
+	g.ranges = resize(g.ranges, len(g.shared))
+	clear(g.ranges)
 	for k := range b.windows() {
 		if err := load(ctx, w, j, b, k, r); err != nil {
 			return nil, err
 		}
 		if err := measureWindow(w, j, r, g); err != nil {
 			return nil, err
+		}
+	}
+	for i, r := range g.ranges {
+		var err error
+		if g.shared[i], err = g.scheme.Fit(r); err != nil {
+			return nil, w.unfit(j, g, i, err, "use scales of a wider range in the recipe")
 		}
 	}
 	return g, nil
@@ -89,14 +96,8 @@ func measureWindow[T float32 | float64](w *worker, j *job, r *reader[T], g *bloc
 	})
 }
 
-// writeBlocks chooses what the blocks of a band share, and writes it to its planes.
+// writeBlocks writes what the blocks of a band share to its planes.
 func (w *worker) writeBlocks(j *job, b *band, g *blocks) error {
-	for i, r := range g.ranges {
-		var err error
-		if g.shared[i], err = g.scheme.Fit(r); err != nil {
-			return w.unfit(j, g, i, err)
-		}
-	}
 	var elements [plane.Minimums + 1][]byte
 	for _, p := range j.storage.Planes[1:] {
 		elements[p.Role] = make([]byte, len(g.shared)*max(p.Format.Size(), 1))
@@ -126,7 +127,7 @@ func (w *worker) writeBlocks(j *job, b *band, g *blocks) error {
 }
 
 // unfit is the error for a block whose scale or minimum no element of its plane is.
-func (w *worker) unfit(j *job, g *blocks, i int, err error) error {
+func (w *worker) unfit(j *job, g *blocks, i int, err error, next string) error {
 	block, index := make([]uint64, len(g.count)), make([]uint64, len(g.count))
 	for a := len(g.count) - 1; a >= 0; a-- {
 		block[a] = g.first[a] + uint64(i)%g.count[a]
@@ -139,6 +140,6 @@ func (w *worker) unfit(j *job, g *blocks, i int, err error) error {
 	}
 	return &source.Error{
 		File: w.catalogue.Path, Offset: -1, Thing: where, Problem: err.Error(),
-		Next: "use scales of a wider range in the recipe", Err: source.ErrNotFinite,
+		Next: next, Err: source.ErrNotFinite,
 	}
 }

@@ -16,7 +16,12 @@ func packBand[T float32 | float64](ctx context.Context, w *worker, j *job, i int
 	var b *blocks
 	if j.block != nil {
 		var err error
-		if b, err = measureBand(ctx, w, j, &band, r); err != nil {
+		if j.operand.Kept {
+			b, err = w.readBlocks(j, &band)
+		} else {
+			b, err = measureBand(ctx, w, j, &band, r)
+		}
+		if err != nil {
 			return err
 		}
 		if err := w.writeBlocks(j, &band, b); err != nil {
@@ -27,7 +32,7 @@ func packBand[T float32 | float64](ctx context.Context, w *worker, j *job, i int
 		}
 	}
 	for k := range band.windows() {
-		if b == nil || band.windows() > 1 { // else it is still there
+		if b == nil || j.operand.Kept || band.windows() > 1 { // else it is still there
 			if err := load(ctx, w, j, &band, k, r); err != nil {
 				return err
 			}
@@ -83,7 +88,12 @@ func encodeWindow[T float32 | float64](w *worker, j *job, r *reader[T], b *block
 			return j.fault(err)
 		}
 		if bad >= 0 && !j.keepsNonFinite() {
-			return w.notFinite(j, &r.window, row+uint64(bad/cols), col+uint64(bad%cols), float64(values[bad/cols*stride+bad%cols]))
+			i, k := bad/cols, bad%cols
+			v := float64(values[i*stride+k])
+			if j.operand.Kept && v-v == 0 {
+				return w.unlike(j, &r.window, row+uint64(i), col+uint64(k), v, &b.shared[b.row[i]+b.col[k]])
+			}
+			return w.notFinite(j, &r.window, row+uint64(i), col+uint64(k), v)
 		}
 		j.stats[j.patchNumber(&r.window, row, col)] = stats
 		return w.place(w.patch[:], row/uint64(j.high), col/uint64(j.wide), (rows-1)/j.high+1, (cols-1)/j.wide+1)
@@ -96,6 +106,8 @@ func encodePatch[T float32 | float64](
 ) (element.Stats, int, error) {
 	f := x.operand.Format
 	switch {
+	case x.operand.Kept:
+		return element.MatchPatch(dst, cols, values, stride, rows, cols, b.scheme, b.shared, b.row[:], b.col[:])
 	case b != nil:
 		return element.QuantizePatch(dst, cols, values, stride, rows, cols, b.scheme, b.shared, b.row[:], b.col[:])
 	case f != element.BFP16:

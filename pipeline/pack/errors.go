@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"npuw/artifact/element"
 	"npuw/artifact/layout"
 	"npuw/pipeline/model"
 	"npuw/pipeline/source"
@@ -22,11 +23,7 @@ func (x *matrix) boxOf(index []uint64) *box {
 // notFinite is the error for a value, in row and column of a window, that is not finite or becomes so: no kernel can have been meant
 // to read it.
 func (w *worker) notFinite(j *job, window *layout.Window, row, col uint64, v float64) error {
-	index := make([]uint64, len(window.Begin))
-	matrixIndex(index, window.Layout.Axes, row, col)
-	for a := range index {
-		index[a] += window.Begin[a]
-	}
+	index := j.indexOf(window, row, col)
 	b := j.boxOf(index)
 	what := "is"
 	if !b.plain() {
@@ -63,4 +60,30 @@ func (x *matrix) repair() string {
 		return "repair the model, or set keep_non_finite in the recipe"
 	}
 	return fmt.Sprintf("repair the model, or set another format in the recipe: %v holds finite values only", x.operand.Format)
+}
+
+// unlike is the error for a value of a source, in row and column of a window, that none of its codes stands for with the block that the
+// source gives for it: what the file says of its codes, or how it was read, is wrong.
+func (w *worker) unlike(j *job, window *layout.Window, row, col uint64, v float64, of *element.Block) error {
+	index := j.indexOf(window, row, col)
+	at, name := index, ""
+	if b := j.boxOf(index); b.parameter != nil {
+		at, name = b.element(index), fmt.Sprintf(" of parameter %q (tensor %q)", b.parameter.Name, b.parameter.Tensor.Name)
+	}
+	return &source.Error{
+		File: w.catalogue.Path, Offset: -1, Thing: fmt.Sprintf("operand %q", j.operand.Name),
+		Problem: fmt.Sprintf("element %v%s is %v, which no code in %v stands for with the scale %v and zero %v that the source gives for it",
+			at, name, v, j.operand.Format, of.Scale, of.Zero),
+		Next: "codes cannot be kept as they are: state another format than SOURCE in the recipe", Err: source.ErrMismatch,
+	}
+}
+
+// indexOf is the index in the operand of row and column of a window.
+func (x *matrix) indexOf(window *layout.Window, row, col uint64) []uint64 {
+	index := make([]uint64, len(window.Begin))
+	matrixIndex(index, window.Layout.Axes, row, col)
+	for a := range index {
+		index[a] += window.Begin[a]
+	}
+	return index
 }

@@ -7,7 +7,8 @@
 //	      patch     64 x 64 values of the matrix: what is encoded and measured at a time
 //
 // The bytes do not depend on the number of workers nor on how operands are cut: blocks and patches have their places in the
-// operand, and the patches' statistics are added up in the order of FORMAT.md. Memory does not grow with the model: a worker
+// operand, and the patches' statistics are added up in the order of FORMAT.md. Where an operand keeps the source's codes, blocks are read
+// from there, and each code is found by its value: so that the two are the same is proved for every element. Memory does not grow with the model: a worker
 // has a window of values and of elements, and 48 bytes for each block of a band. An operand in work has 72 bytes for each
 // patch, and 8 for each value of a fold.
 package pack

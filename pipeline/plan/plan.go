@@ -1,5 +1,5 @@
-// Package plan gives every operand its exact place: segment, offset, size. It works from names, shapes and a recipe alone, so
-// the same model and recipe give the same plan on every machine, and a dry run costs nothing.
+// Package plan gives every operand its exact place: segment, offset, size. It works from names, shapes, how the source holds values and a
+// recipe alone, so the same model and recipe give the same plan on every machine, and a dry run costs nothing.
 package plan
 
 import (

@@ -12,6 +12,7 @@ import (
 	"npuw/artifact/element"
 	"npuw/pipeline/model"
 	"npuw/pipeline/recipe"
+	"npuw/pipeline/source"
 )
 
 // matrices is a model of n linear weights w0, w1... of the given shape and a bias for each, in layers.
@@ -178,11 +179,11 @@ func TestPure(t *testing.T) {
 	}
 }
 
-// encoder is a small Whisper encoder of odd sizes, without tensors.
+// encoder is a small Whisper encoder of odd sizes, in F32.
 func encoder() *model.Model {
 	m := &model.Model{Family: "whisper-encoder", Attributes: []model.Attribute{{Name: "d_model", Int: 36}, {Name: "heads", Int: 3}}}
 	add := func(name, axes string, shape ...uint64) {
-		m.Parameters = append(m.Parameters, model.Parameter{Name: "encoder." + name, Axes: axes, Shape: shape})
+		m.Parameters = append(m.Parameters, model.Parameter{Name: "encoder." + name, Axes: axes, Shape: shape, Tensor: source.Tensor{Type: element.F32}})
 	}
 	norm := func(name string) {
 		add(name+".weight", "N", 36)
@@ -338,6 +339,43 @@ func TestPrint(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A plan tells which operands keep the source's codes.
+func TestKept(t *testing.T) {
+	t.Parallel()
+	m := matrices(2, 20, 64)
+	for i := range m.Parameters {
+		m.Parameters[i].Tensor.Type = element.F32
+	}
+	w := &m.Parameters[2]
+	w.Perm, w.Tensor.Shape = []int{1, 0}, []uint64{64, 20}
+	w.Tensor.Codes = &source.Codes{
+		Scheme: element.Scheme{Codes: element.I4, Scales: element.F16}, Block: []uint64{32, 1},
+		Blocks: struct{ source.BlockReader }{},
+	}
+	r, err := recipe.Parse("x.txtpb", []byte(`name: "test/x"
+operand { parameter: "layers.{i}.w" segment: "all" format: SOURCE layout: "K* N* N2" axes: "KN" }
+operand { parameter: "layers.{i}.b" segment: "all" format: SOURCE layout: "N*" }`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := New(m, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"layers.1.w"}, p.Kept()); diff != "" {
+		t.Error(diff)
+	}
+	var b bytes.Buffer
+	if err := p.Print(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"i4*f16", "\nkept as the source has them: codes and scales of 1 operands\n"} {
+		if !strings.Contains(b.String(), part) {
+			t.Errorf("%q is not in\n%s", part, b.String())
+		}
 	}
 }
 

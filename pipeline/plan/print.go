@@ -12,5 +12,19 @@ func (p *Plan) Print(w io.Writer) error {
 		return err
 	}
 	_, err := fmt.Fprintf(w, "%d operands in %d segments, %d bytes of data\n", len(p.Index.Operands), len(p.Index.Segments), p.DataBytes())
+	if kept := len(p.Kept()); kept > 0 && err == nil {
+		_, err = fmt.Fprintf(w, "kept as the source has them: codes and scales of %d operands\n", kept)
+	}
 	return err
+}
+
+// Kept are the names of operands that hold the source's codes as they are.
+func (p *Plan) Kept() []string {
+	var names []string
+	for i := range p.Operands {
+		if p.Operands[i].Kept {
+			names = append(names, p.Operands[i].Name)
+		}
+	}
+	return names
 }

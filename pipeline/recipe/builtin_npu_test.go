@@ -43,6 +43,12 @@ var describedBuiltins = map[string]map[string]string{
 		"encoder.conv1.weight": `in encoder.stem: K=21→64 N=36→64, values i8 in N2 K1 K8 N4 K8 N8 at 0, scales f32 by [64 1] in K1 N64 at 4096
   encoder.conv1.weight N[0:36]>N C[0:7]>K*3 X[0:3]>K at 0,0`,
 	},
+	"whisper-encoder/npu1-source": { // of F32, which stays so
+		"encoder.layers.0.fc2.weight": `in encoder.layers.0: K=100→128 N=36→64, values f32 in N2 K2 K8 N8 K8 N4
+  encoder.layers.0.fc2.weight N[0:36]>N K[0:100]>K at 0,0`,
+		"encoder.conv2.weight": `in encoder.stem: K=108→128 N=36→64, values bf16 in N2 K2 K8 N8 K8 N4
+  encoder.conv2.weight N[0:36]>N C[0:36]>K*3 X[0:3]>K at 0,0`,
+	},
 	"whisper-encoder/npu1-int4": {
 		"encoder.layers.0.fc2.weight": `in encoder.layers.0: K=100→128 N=36→64, values u4 in N2 K4 K4 N8 K8 N4 at 0 of records of 640 bytes, 1024 in each, ` +
 			`scales bf16 by [32 1] in N2 K4 N8 N4 at 528 of records of 640 bytes, 32 in each, ` +

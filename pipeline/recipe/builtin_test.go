@@ -35,7 +35,8 @@ func TestBuiltins(t *testing.T) {
 	}
 	want := []string{
 		"whisper-encoder/npu1-tiled", "whisper-encoder/f32", "whisper-encoder/npu1-int4", "whisper-encoder/npu1-int8",
-		"whisper-encoder/npu1-rowmajor", "whisper-encoder/npu1-rowmajor-bias", "whisper-encoder/npu2-bfp16", "whisper-encoder/npu2-tiled",
+		"whisper-encoder/npu1-rowmajor", "whisper-encoder/npu1-rowmajor-bias", "whisper-encoder/npu1-source", "whisper-encoder/npu2-bfp16",
+		"whisper-encoder/npu2-tiled",
 	}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Error(diff)
@@ -58,7 +59,7 @@ func TestDefault(t *testing.T) {
 func TestBuiltinUnknown(t *testing.T) {
 	t.Parallel()
 	want := `no built-in recipe is named "npu1-rowmajor"; ` +
-		`there are whisper-encoder/npu1-rowmajor, whisper-encoder/npu1-rowmajor-bias, whisper-encoder/npu1-tiled, ` +
+		`there are whisper-encoder/npu1-rowmajor, whisper-encoder/npu1-rowmajor-bias, whisper-encoder/npu1-source, whisper-encoder/npu1-tiled, ` +
 		`whisper-encoder/npu1-int4, whisper-encoder/npu1-int8, whisper-encoder/npu2-bfp16, whisper-encoder/npu2-tiled, whisper-encoder/f32`
 	if _, err := Builtin("npu1-rowmajor"); err == nil || err.Error() != want {
 		t.Errorf("%v", err)

@@ -14,6 +14,7 @@ import (
 // encoding is how the numbers of an operand or argument are held: their element format, and of codes what makes them values.
 type encoding struct {
 	block     *field // where format, layout, scales and record stand
+	kept      bool   // the source has the format and the rest; what is here was stated about it
 	format    element.Format
 	highFirst bool
 	scheme    element.Scheme // of codes; the zero scheme: the format holds values by itself
@@ -41,6 +42,7 @@ type record struct {
 const (
 	valueFormats = "F32, F16, BF16 or BFP16"
 	formats      = valueFormats + ", or with scales I8, U8, I4, U4 or NF4"
+	ruleFormats  = formats + ", or SOURCE"
 )
 
 // formatOf is the element format that a word of the text stands for, 0 for one that no operand has.
@@ -134,6 +136,11 @@ func (e *encoding) parseScales(doc *document, block *field, s *releasepb.Scales)
 	if err := e.scheme.Validate(); err != nil {
 		return doc.fault(block.at, "%s", strings.TrimPrefix(err.Error(), "element: "))
 	}
+	return e.parseGroups(doc, block, s)
+}
+
+// parseGroups reads what shares a scale, and the order of scales.
+func (e *encoding) parseGroups(doc *document, block *field, s *releasepb.Scales) error {
 	for i, g := range s.Group {
 		at := block.where("group", i)
 		switch {
@@ -160,10 +167,10 @@ func (e *encoding) parseScales(doc *document, block *field, s *releasepb.Scales)
 // roleNames are the planes of codes by what a record's `planes` calls them.
 var roleNames = map[string]plane.Role{"codes": plane.Values, "scales": plane.Scales, "zeros": plane.Zeros, "minimums": plane.Minimums}
 
-// roles are the planes of codes, in the order of their numbers.
+// roles are the planes of codes, in the order of their numbers: all that there may be, where the source tells.
 func (e *encoding) roles() []plane.Role {
 	list := []plane.Role{plane.Values, plane.Scales}
-	if e.scheme.Zeros != 0 {
+	if e.scheme.Zeros != 0 || e.kept {
 		list = append(list, plane.Zeros)
 	}
 	if e.scheme.Minimums != 0 {

@@ -21,6 +21,7 @@ type Operand struct {
 	Bytes         uint64
 	Rounding      element.Rounding // of BFP16
 	KeepNonFinite bool             // infinities and NaN in the source are no error
+	Kept          bool             // codes, scales and zeros are those of the source (source.Tensor.Codes)
 
 	// What it holds: Placement.Parameter is a position in the model's parameters. Where there is a fold, placements and fills
 	// need not cover the operand; otherwise they do.
@@ -51,9 +52,9 @@ func (o *Operand) Storage() plane.Storage {
 }
 
 // Expand says which operands a model becomes, in the order of the first parameter of each; a Placement's Parameter is a position in
-// m.Parameters. Nothing of a parameter but its name, axes and shape is looked at. Errors are of type *Error: the recipe is for another
-// family, a pattern matches nothing, a parameter is left or is taken twice, two operands have one name, or parts, axes, layout,
-// padding and element format do not go with each other, or with the target.
+// m.Parameters. Nothing of a parameter is looked at but its name, axes and shape and, where the format is SOURCE, how its tensor holds
+// values. Errors are of type *Error: the recipe is for another family, a pattern matches nothing, a parameter is left or is taken twice,
+// two operands have one name, or parts, axes, layout, padding and element format do not go with each other, or with source or target.
 func (r *Recipe) Expand(m *model.Model) ([]Operand, error) {
 	if m.Family != r.Family {
 		return nil, r.doc.fault(r.doc.root.where("name", 0), "recipe %s is for %s, the model is a %s", r.Name, r.Family, m.Family)
@@ -142,7 +143,15 @@ func (r *Recipe) operand(m *model.Model, c *choice, o *Operand) (places []positi
 	if o.Layout, err = r.resolve(rule, axesOf(a.names, a.extents), t); err != nil {
 		return nil, err
 	}
-	s, err := rule.encoding.lay(r.doc, o.Layout, o.PadBits, t.name)
+	e := &rule.encoding
+	if e.kept {
+		k, err := a.keep(o.Layout, t.name)
+		if err != nil {
+			return nil, err
+		}
+		e, o.Format, o.Kept = &k, k.format, isCode(k.format)
+	}
+	s, err := e.lay(r.doc, o.Layout, o.PadBits, t.name)
 	if err != nil {
 		return nil, err
 	}

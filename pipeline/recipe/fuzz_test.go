@@ -50,7 +50,10 @@ func FuzzParse(f *testing.F) {
 	for _, c := range planeExamples {
 		f.Add([]byte("name: 'test/a' operand { parameter: 'l.{i}.*.weight' axes: 'KN' segment: 's' " + c.fields + " }" + others("norm.weight norm.bias q.bias v.bias conv")))
 	}
-	models := []*model.Model{encoder(oddSizes), matrices(), attention()}
+	for _, c := range keepExamples {
+		f.Add([]byte(keepRecipe(c.fields)))
+	}
+	models := []*model.Model{encoder(oddSizes), matrices(), attention(), keepModel(`"grouped"`), keepModel(`"taps"`), keepModel(`"grouped" "turned" "whole"`)}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		scan(text) // ends, whatever the text
 		r, err := Parse("fuzz", text)

@@ -3,13 +3,15 @@ package recipe
 import (
 	"fmt"
 
+	"npuw/artifact/element"
 	"npuw/pipeline/model"
+	"npuw/pipeline/source"
 )
 
 // encoderSizes are the sizes of a Whisper encoder.
 type encoderSizes struct{ layers, dModel, ffn, mels, positions uint64 }
 
-// encoder makes a Whisper encoder of attributes and parameters, without tensors.
+// encoder makes a Whisper encoder of attributes and parameters, in F32.
 func encoder(s encoderSizes) *model.Model {
 	headDim := s.dModel
 	for _, d := range []uint64{12, 64} { // heads are 64 wide in every Whisper
@@ -26,7 +28,7 @@ func encoder(s encoderSizes) *model.Model {
 	}
 	m.Attributes = append(m.Attributes, model.Attribute{Name: "eps", Real: 1e-5, IsReal: true})
 	add := func(name, axes string, shape ...uint64) {
-		m.Parameters = append(m.Parameters, model.Parameter{Name: "encoder." + name, Axes: axes, Shape: shape})
+		m.Parameters = append(m.Parameters, model.Parameter{Name: "encoder." + name, Axes: axes, Shape: shape, Tensor: source.Tensor{Type: element.F32}})
 	}
 	add("conv1.weight", "NCX", s.dModel, s.mels, 3)
 	add("conv1.bias", "N", s.dModel)

@@ -72,7 +72,7 @@ var planeExamples = []struct{ name, fields, want string }{
 	{"codes without scales", `format: I4 layout: "K* N*"`, `r.txtpb:3: elements of i4 are codes, which scales make values of; write scales { group { axis: "K" size: 32 } } or the like`},
 	{"scales of values", `format: BF16 scales { } layout: "K* N*"`, `r.txtpb:3: scales make values of codes; bf16 holds values by itself`},
 	{"records of values", `format: BFP16 record { codes: 8 } layout: "K* N*"`, `r.txtpb:3: a record holds codes and scales; bfp16 holds values by itself`},
-	{"scales as an operand", `format: E8M0 layout: "K* N*"`, `r.txtpb:3: E8M0 is no element format of an operand; write format: F32, F16, BF16 or BFP16, or with scales I8, U8, I4, U4 or NF4`},
+	{"scales as an operand", `format: E8M0 layout: "K* N*"`, `r.txtpb:3: E8M0 is no element format of an operand; write format: F32, F16, BF16 or BFP16, or with scales I8, U8, I4, U4 or NF4, or SOURCE`},
 	{"high half of bytes", `format: I8 high_half_first: true scales { }`, `r.txtpb:3: high_half_first is for codes of 4 bits; the format is i8`},
 	{"no negative codes", "format: U4\nscales { }", `r.txtpb:4: codes in u4 without zeros or minimums hold no negative value`},
 	{"zeros of NF4", "format: NF4\nscales { zeros: true }", `r.txtpb:4: zeros in nf4 of codes in nf4; both in the same integer format were expected`},

@@ -56,9 +56,9 @@ var parseErrors = []struct{ name, text, want string }{
 		`r.txtpb:5: segment "s{i}" repeats {i}, which the pattern "b" in line 4 has not`,
 	},
 
-	{"no format", oneRule("parameter: 'a'\nsegment: 's'"), `r.txtpb:2: the operand has no element format; write format: F32, F16, BF16 or BFP16, or with scales I8, U8, I4, U4 or NF4`},
-	{"format NONE", oneRule("parameter: 'a'\nsegment: 's'\nformat: NONE"), `r.txtpb:5: the operand has no element format; write format: F32, F16, BF16 or BFP16, or with scales I8, U8, I4, U4 or NF4`},
-	{"format by number", oneRule("parameter: 'a'\nsegment: 's'\nformat: 4"), `r.txtpb:5: 4 is no element format of an operand; write format: F32, F16, BF16 or BFP16, or with scales I8, U8, I4, U4 or NF4`},
+	{"no format", oneRule("parameter: 'a'\nsegment: 's'"), `r.txtpb:2: the operand has no element format; write format: F32, F16, BF16 or BFP16, or with scales I8, U8, I4, U4 or NF4, or SOURCE`},
+	{"format NONE", oneRule("parameter: 'a'\nsegment: 's'\nformat: NONE"), `r.txtpb:5: the operand has no element format; write format: F32, F16, BF16 or BFP16, or with scales I8, U8, I4, U4 or NF4, or SOURCE`},
+	{"format by number", oneRule("parameter: 'a'\nsegment: 's'\nformat: 4"), `r.txtpb:5: 4 is no element format of an operand; write format: F32, F16, BF16 or BFP16, or with scales I8, U8, I4, U4 or NF4, or SOURCE`},
 	{"infinite padding", weights("pad_value: -inf"), `r.txtpb:6: pad_value is -Inf; padding must be finite`},
 	{"NaN as padding", weights("pad_value: nan"), `r.txtpb:6: pad_value is NaN; padding must be finite`},
 	{"padding beyond the format", weights("pad_value: 1e39"), `r.txtpb:6: pad_value 1e+39 is beyond the range of bf16`},
@@ -137,6 +137,16 @@ func TestErrorColumn(t *testing.T) {
 		var e *Error
 		if !errors.As(err, &e) || [2]int{e.Line, e.Column} != want {
 			t.Errorf("%q: %+v", text, e)
+		}
+	}
+}
+
+// The built-in recipes that keep what a quantized source has say so.
+func TestKeepsSource(t *testing.T) {
+	t.Parallel()
+	for _, r := range Builtins() {
+		if want := strings.HasSuffix(r.Name, "-source"); r.KeepsSource() != want {
+			t.Errorf("%s: %v", r.Name, r.KeepsSource())
 		}
 	}
 }

@@ -139,18 +139,22 @@ func (r *rule) missingWord(t template) (string, *pattern) {
 
 func (r *rule) parseFormat(doc *document, o *releasepb.Operand) error {
 	at := r.block.where("format", 0)
-	format := formatOf(o.Format)
+	format, kept := formatOf(o.Format), o.Format == releasepb.ElementFormat_SOURCE
+	var err error
 	switch {
 	case o.Format == releasepb.ElementFormat_NONE:
-		return doc.fault(at, "the operand has no element format; write format: %s", formats)
+		return doc.fault(at, "the operand has no element format; write format: %s", ruleFormats)
+	case kept:
+		err = r.parseKept(doc, o)
 	case format == 0:
-		return doc.fault(at, "%v is no element format of an operand; write format: %s", o.Format, formats)
+		return doc.fault(at, "%v is no element format of an operand; write format: %s", o.Format, ruleFormats)
+	default:
+		r.encoding, err = parseEncoding(doc, r.block, format, o)
 	}
-	var err error
-	if r.encoding, err = parseEncoding(doc, r.block, format, o); err != nil {
+	if err != nil {
 		return err
 	}
-	if r.keepNonFinite && !format.Plain() {
+	if r.keepNonFinite && !kept && !format.Plain() {
 		return doc.fault(r.block.where("keep_non_finite", 0), "%v has no infinities and no NaN to keep", format)
 	}
 	rounding, known := roundings[o.Rounding]
@@ -159,6 +163,9 @@ func (r *rule) parseFormat(doc *document, o *releasepb.Operand) error {
 	}
 	if len(r.block.all("rounding")) > 0 && format != element.BFP16 {
 		return doc.fault(r.block.where("rounding", 0), "rounding is for BFP16; %v rounds to nearest, ties to even", format)
+	}
+	if kept {
+		return nil // padding is of zero bits
 	}
 	bits, err := encodePad(o.PadValue, format)
 	if err != nil {

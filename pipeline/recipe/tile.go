@@ -56,7 +56,7 @@ func (r *rule) parseTile(doc *document, o *releasepb.Operand, npu *target.Target
 		format releasepb.ElementFormat
 		to     *target.Format
 	}{{"a", q.A, &t.A}, {"b", q.B, &t.B}, {"c", q.C, &t.C}} {
-		if f.name == "b" && f.format == releasepb.ElementFormat_NONE {
+		if f.name == "b" && f.format == releasepb.ElementFormat_NONE && !r.encoding.kept {
 			continue
 		}
 		if *f.to = multiplied(f.format); *f.to == 0 {

@@ -44,6 +44,8 @@ const (
 	ElementFormat_E8M0 ElementFormat = 11
 	// Sums of products of integers: the result of a tile, never an operand.
 	ElementFormat_I32 ElementFormat = 100
+	// As the source holds the numbers: Operand.format says what comes of it. Nowhere else.
+	ElementFormat_SOURCE ElementFormat = 101
 )
 
 // Enum value maps for ElementFormat.
@@ -61,20 +63,22 @@ var (
 		10:  "BFP16",
 		11:  "E8M0",
 		100: "I32",
+		101: "SOURCE",
 	}
 	ElementFormat_value = map[string]int32{
-		"NONE":  0,
-		"F32":   1,
-		"F16":   2,
-		"BF16":  3,
-		"I8":    5,
-		"U8":    6,
-		"I4":    7,
-		"U4":    8,
-		"NF4":   9,
-		"BFP16": 10,
-		"E8M0":  11,
-		"I32":   100,
+		"NONE":   0,
+		"F32":    1,
+		"F16":    2,
+		"BF16":   3,
+		"I8":     5,
+		"U8":     6,
+		"I4":     7,
+		"U4":     8,
+		"NF4":    9,
+		"BFP16":  10,
+		"E8M0":   11,
+		"I32":    100,
+		"SOURCE": 101,
 	}
 )
 
@@ -307,8 +311,19 @@ type Operand struct {
 	// The operand's name; the parameter's own when left out. `{i}` is what the pattern matched.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// The segment that it lies in. `{i}` as above.
-	Segment string        `protobuf:"bytes,3,opt,name=segment,proto3" json:"segment,omitempty"`
-	Format  ElementFormat `protobuf:"varint,4,opt,name=format,proto3,enum=npuw.release.ElementFormat" json:"format,omitempty"`
+	Segment string `protobuf:"bytes,3,opt,name=segment,proto3" json:"segment,omitempty"`
+	// SOURCE moves what the source holds into the layout, without any rounding:
+	//   - F32, F16 and BF16 stay what they are; F64 is refused.
+	//   - Codes that an operand can hold stay codes, with the source's scales, zeros and groups. Packing proves that each value is the
+	//     source's bit for bit, as a binary32. `scales` may be left out. What is said there, in `record` and in `high_half_first` is for
+	//     codes; it counts for nothing where the source has none.
+	//   - What no operand holds (zeros that are no integers, codes of 2 bits or of FP4) is refused: state a format, to have the values that
+	//     they stand for encoded anew.
+	//
+	// Parts must be alike: the same formats and groups, and each begins where a group of the operand does. Slices and orders take whole
+	// groups; an axis along which all share one scale can be cut anywhere. scale, fold, bias_row, pad_value and rounding are refused: they
+	// compute or round.
+	Format ElementFormat `protobuf:"varint,4,opt,name=format,proto3,enum=npuw.release.ElementFormat" json:"format,omitempty"`
 	// The operand's axes in logical order, "KN"; the parameter's own when left out.
 	Axes string `protobuf:"bytes,5,opt,name=axes,proto3" json:"axes,omitempty"`
 	// Axes of the operand that are made of several of the parameter's.
@@ -319,7 +334,7 @@ type Operand struct {
 	Pad []*Pad `protobuf:"bytes,8,rep,name=pad,proto3" json:"pad,omitempty"`
 	// What padding elements hold, before encoding: a finite number.
 	PadValue float64 `protobuf:"fixed64,9,opt,name=pad_value,json=padValue,proto3" json:"pad_value,omitempty"`
-	// Takes infinities and NaN in the source, which are an error otherwise. For F32, F16 and BF16.
+	// Takes infinities and NaN in the source, which are an error otherwise. For F32, F16 and BF16, also where SOURCE keeps those.
 	KeepNonFinite bool `protobuf:"varint,10,opt,name=keep_non_finite,json=keepNonFinite,proto3" json:"keep_non_finite,omitempty"`
 	// Instead of `parameter`: the parts that the operand is made of, one behind the other along the axis `along`. Of parameters that
 	// have no such axis, each stands at one index of it.
@@ -832,13 +847,16 @@ func (x *Fold) GetWeight() string {
 	return ""
 }
 
-// Scales says what shares a scale, and what there is beside it.
+// Scales says what shares a scale, and what there is beside it. With format SOURCE all of that comes from the source: what is stated is
+// checked against it, and zeros and minimums are not stated.
 type Scales struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// F32, F16, BF16, or E8M0 for powers of two. Left out: F32.
+	// F32, F16, BF16, or E8M0 for powers of two. Left out: F32. With SOURCE: the source's when left out, else that or F32, which holds the
+	// same numbers.
 	Format ElementFormat `protobuf:"varint,1,opt,name=format,proto3,enum=npuw.release.ElementFormat" json:"format,omitempty"`
 	// How many neighbours on an axis of the operand share a scale: { axis: "K" size: 32 }. Along an axis that is left out all do. One
-	// scale a column is { axis: "N" size: 1 }, one for the whole operand no group at all.
+	// scale a column is { axis: "N" size: 1 }, one for the whole operand no group at all. With SOURCE: the source's when none is stated,
+	// else those or parts of them, which repeat a scale.
 	Group []*Group `protobuf:"bytes,2,rep,name=group,proto3" json:"group,omitempty"`
 	// A zero point beside each scale, in the format of the codes: value = (code - zero) * scale.
 	Zeros bool `protobuf:"varint,3,opt,name=zeros,proto3" json:"zeros,omitempty"`
@@ -976,6 +994,7 @@ type Record struct {
 	// Records are zero-filled to a multiple of so many bytes; 1 when left out.
 	Align uint64 `protobuf:"varint,2,opt,name=align,proto3" json:"align,omitempty"`
 	// The order of planes in a record by role ("codes", "zeros", "scales", "minimums"); codes, scales, then the others when left out.
+	// With SOURCE zeros are named too, and left out where the source has none.
 	Planes        []string `protobuf:"bytes,3,rep,name=planes,proto3" json:"planes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1042,7 +1061,8 @@ type Tile struct {
 	// Element formats of A and of the result.
 	A ElementFormat `protobuf:"varint,4,opt,name=a,proto3,enum=npuw.release.ElementFormat" json:"a,omitempty"`
 	C ElementFormat `protobuf:"varint,5,opt,name=c,proto3,enum=npuw.release.ElementFormat" json:"c,omitempty"`
-	// The element format in which B is multiplied, where the kernel makes it of codes first; the operand's when left out.
+	// The element format in which B is multiplied, where the kernel makes it of codes first; the operand's when left out, which SOURCE
+	// does not tell.
 	B ElementFormat `protobuf:"varint,6,opt,name=b,proto3,enum=npuw.release.ElementFormat" json:"b,omitempty"`
 	// The micro tile, r of m by s of k by t of n; the one that kernels of the target use for these formats when left out.
 	R             uint32 `protobuf:"varint,7,opt,name=r,proto3" json:"r,omitempty"`
@@ -1847,7 +1867,7 @@ const file_npuw_schema_release_proto_rawDesc = "" +
 	"\x06record\x18\n" +
 	" \x01(\v2\x14.npuw.release.RecordR\x06record\x12&\n" +
 	"\x0fhigh_half_first\x18\v \x01(\bR\rhighHalfFirstB\x0f\n" +
-	"\r_memory_group*|\n" +
+	"\r_memory_group*\x88\x01\n" +
 	"\rElementFormat\x12\b\n" +
 	"\x04NONE\x10\x00\x12\a\n" +
 	"\x03F32\x10\x01\x12\a\n" +
@@ -1861,7 +1881,9 @@ const file_npuw_schema_release_proto_rawDesc = "" +
 	"\x05BFP16\x10\n" +
 	"\x12\b\n" +
 	"\x04E8M0\x10\v\x12\a\n" +
-	"\x03I32\x10d*\"\n" +
+	"\x03I32\x10d\x12\n" +
+	"\n" +
+	"\x06SOURCE\x10e*\"\n" +
 	"\bRounding\x12\t\n" +
 	"\x05FLOOR\x10\x00\x12\v\n" +
 	"\aNEAREST\x10\x01*c\n" +

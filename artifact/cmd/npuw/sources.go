@@ -35,11 +35,11 @@ func sourcesCommand() *cobra.Command {
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	addRecipeFlag(c, &recipeName)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		family, err := familyOf(recipeName)
+		want, err := wantOf(recipeName)
 		if err != nil {
 			return err
 		}
-		catalogue, models, folder, err := families.OpenAny(args[0], family)
+		catalogue, models, folder, err := families.OpenAny(args[0], want)
 		problem := ""
 		if errors.Is(err, source.ErrParameters) {
 			problem = err.Error()
@@ -49,7 +49,7 @@ func sourcesCommand() *cobra.Command {
 			return err
 		}
 		defer catalogue.Close()
-		list := listSource(catalogue, ofFirst(models, family)...)
+		list := listSource(catalogue, ofFirst(models, want.Family)...)
 		list.Problem, list.Folder = problem, listFolder(folder)
 		if asJSON {
 			return printJSON(cmd.OutOrStdout(), list)
@@ -140,6 +140,8 @@ type parameterListing struct {
 	Perm   []int    `json:"perm"`           // axis i of the parameter is axis perm[i] of the tensor
 	Part   string   `json:"part,omitempty"` // of the tensor, which holds other parameters too
 	Origin string   `json:"origin"`
+	Stored string   `json:"stored,omitempty"` // how the file holds values that are computed as they are read
+	Codes  string   `json:"codes,omitempty"`  // the formats of codes, scales and zeros that an operand can keep as they are: "u4*f32-zero"
 	// NamedBy has each way in which the name was found: "path" of the node, "value" (the tensor's name), "structure" of the graph;
 	// "state" (the tensor's name) where the file has no graph.
 	NamedBy []string `json:"named_by"`
@@ -184,7 +186,10 @@ func listModel(m *model.Model) modelListing {
 		l.Attributes[a.Name] = attributeValue(a)
 	}
 	for _, p := range m.Parameters {
-		e := parameterListing{Name: p.Name, Axes: p.Axes, Shape: p.Shape, Tensor: p.Tensor.Name, Perm: p.Perm, Part: p.Part, Origin: p.Origin, Note: p.Note}
+		e := parameterListing{Name: p.Name, Axes: p.Axes, Shape: p.Shape, Tensor: p.Tensor.Name, Perm: p.Perm, Part: p.Part, Origin: p.Origin, Note: p.Note, Stored: p.Tensor.Stored}
+		if p.Tensor.Codes != nil {
+			e.Codes = p.Tensor.Codes.Scheme.String()
+		}
 		for _, way := range p.Ways {
 			e.NamedBy = append(e.NamedBy, string(way))
 		}
@@ -238,7 +243,7 @@ func printSource(w io.Writer, l sourceListing, models ...*model.Model) error {
 	fmt.Fprintln(w)
 	fmt.Fprintln(t, "parameter\tshape\ttype\ttensor and node")
 	for _, p := range most.Parameters {
-		fmt.Fprintf(t, "%s\t%s\t%v\t%s%s\n", p.Name, axesAndSizes(p.Axes, p.Shape), p.Tensor.Type, p.Origin, howNamed(&p))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s%s\n", p.Name, axesAndSizes(p.Axes, p.Shape), heldAs(&p.Tensor), p.Origin, howNamed(&p))
 	}
 	return t.Flush()
 }
@@ -270,6 +275,18 @@ func printTensors(w io.Writer, t *tabwriter.Writer, l sourceListing) error {
 		fmt.Fprintf(t, "%s\t%s\t\t\tno floats\n", printable(name), l.Others[name])
 	}
 	return t.Flush()
+}
+
+// heldAs tells in which format values are read and, where they are computed, of what: of codes that an operand can keep, by their
+// formats.
+func heldAs(t *source.Tensor) string {
+	switch {
+	case t.Codes != nil:
+		return fmt.Sprintf("%v of %v", t.Type, t.Codes.Scheme)
+	case t.Stored != "":
+		return fmt.Sprintf("%v of %s", t.Type, printable(t.Stored))
+	}
+	return t.Type.String()
 }
 
 // howNamed tells how a parameter got its name where that was in one way alone, or another name does not count; "" elsewhere.
