@@ -61,7 +61,7 @@ func sourcesCommand() *cobra.Command {
 
 // completeSources completes the names of model files.
 func completeSources(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	return completeFiles("onnx", "safetensors", "bin", "pt", "json")(cmd, args, toComplete)
+	return completeFiles("onnx", "safetensors", "bin", "pt", "json", "gguf", "xml")(cmd, args, toComplete)
 }
 
 // ofFirst gives models with that of a family, if there is one, before the others.

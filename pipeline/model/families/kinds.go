@@ -1,10 +1,16 @@
 package families
 
 import (
+	"errors"
+	"slices"
+
 	"npuw/pipeline/model"
 	"npuw/pipeline/model/whisper"
 	"npuw/pipeline/source"
+	"npuw/pipeline/source/ggml"
+	"npuw/pipeline/source/gguf"
 	"npuw/pipeline/source/onnx"
+	"npuw/pipeline/source/openvino"
 	"npuw/pipeline/source/safetensors"
 	"npuw/pipeline/source/shards"
 	"npuw/pipeline/source/torch"
@@ -26,6 +32,9 @@ var kinds = []kind{
 	{"PyTorch (pytorch_model.bin, .pt)", torch.RecogniseZip, ofState(whole(torch.Open))},
 	{"PyTorch of before 1.6 (.bin, .pt)", torch.RecogniseLegacy, ofState(whole(torch.Open))},
 	{"the index of a checkpoint in several files (.index.json)", shards.Recognise, ofState(shards.Open)},
+	{"GGUF (.gguf)", gguf.Recognise, ofState(gguf.Open)},
+	{"whisper.cpp's (ggml-*.bin)", ggml.Recognise, ofState(ggml.Open)},
+	{"OpenVINO's (.xml, with its .bin beside it)", openvino.Recognise, openOpenVINO},
 	{"ONNX (.onnx)", onnx.Recognise, openONNX},
 }
 
@@ -40,6 +49,40 @@ func openONNX(path string) (*source.Catalogue, recogniser, error) {
 			return nil, err
 		}
 		return []*model.Model{recognised}, nil
+	}, nil
+}
+
+// openOpenVINO opens a model whose graph names its tensors as a state dict does, but may hold the transposes of matrices.
+func openOpenVINO(path string) (*source.Catalogue, recogniser, error) {
+	m, err := openvino.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &m.Catalogue, func() ([]*model.Model, error) {
+		tensors := make(map[string]*source.Tensor, len(m.Tensors))
+		state := m.Catalogue // with the shapes of a state dict
+		state.Tensors = slices.Clone(m.Tensors)
+		for i := range m.Tensors {
+			t := &m.Tensors[i]
+			if m.Transposed[t.Name] {
+				tensors[t.Name] = t
+				state.Tensors[i].Shape = []uint64{t.Shape[1], t.Shape[0]}
+			}
+		}
+		models, err := whisper.FromState(&state)
+		if e := (*source.Error)(nil); errors.As(err, &e) && e.Err == source.ErrParameters {
+			told := *e
+			told.Next = "OpenVINO may have folded it into another constant (`npuw sources` lists all): give the model's checkpoint, or its ONNX export"
+			err = &told
+		}
+		for _, found := range models {
+			for i := range found.Parameters {
+				if p := &found.Parameters[i]; tensors[p.Tensor.Name] != nil {
+					p.Tensor, p.Perm = *tensors[p.Tensor.Name], []int{1, 0}
+				}
+			}
+		}
+		return models, err
 	}, nil
 }
 
