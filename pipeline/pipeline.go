@@ -41,15 +41,15 @@ type Build struct {
 // families.OpenFolder does. The Build must be closed.
 func Prepare(path, recipeName string) (*Build, error) {
 	b := &Build{}
-	family := ""
+	var want families.Want
 	if recipeName != "" {
 		var err error
 		if b.Recipe, err = FindRecipe(recipeName); err != nil {
 			return nil, err
 		}
-		family = b.Recipe.Family
+		want = families.Want{Family: b.Recipe.Family, Codes: b.Recipe.KeepsSource()}
 	}
-	c, models, folder, err := families.OpenAny(path, family)
+	c, models, folder, err := families.OpenAny(path, want)
 	if err != nil {
 		return nil, err
 	}
