@@ -46,15 +46,15 @@ func Prepare(path, recipeName string) (*Build, error) {
 // PrepareFiles is Prepare for a model whose encoder and decoder may stand in files of their own.
 func PrepareFiles(paths []string, recipeName string) (*Build, error) {
 	b := &Build{}
-	family := ""
+	var want families.Want
 	if recipeName != "" {
 		var err error
 		if b.Recipe, err = FindRecipe(recipeName); err != nil {
 			return nil, err
 		}
-		family = b.Recipe.Family
+		want = families.Want{Family: b.Recipe.Family, Codes: b.Recipe.KeepsSource()}
 	}
-	c, models, folder, err := families.OpenAll(paths, family)
+	c, models, folder, err := families.OpenAll(paths, want)
 	if err != nil {
 		return nil, err
 	}

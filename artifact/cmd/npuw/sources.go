@@ -36,11 +36,11 @@ func sourcesCommand() *cobra.Command {
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	addRecipeFlag(c, &recipeName)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		family, err := familyOf(recipeName)
+		want, err := wantOf(recipeName)
 		if err != nil {
 			return err
 		}
-		catalogue, models, folder, err := families.OpenAll(args, family)
+		catalogue, models, folder, err := families.OpenAll(args, want)
 		problem := ""
 		if errors.Is(err, source.ErrParameters) && len(args) == 1 {
 			problem = err.Error()
@@ -50,7 +50,7 @@ func sourcesCommand() *cobra.Command {
 			return err
 		}
 		defer catalogue.Close()
-		list := listSource(catalogue, ofFirst(models, family)...)
+		list := listSource(catalogue, ofFirst(models, want.Family)...)
 		list.Problem, list.Folder = problem, listFolder(folder)
 		if asJSON {
 			return printJSON(cmd.OutOrStdout(), list)
@@ -249,18 +249,6 @@ func printSource(w io.Writer, l sourceListing, models ...*model.Model) error {
 	return t.Flush()
 }
 
-// heldAs tells in which format values are read and, where they are computed, of what: of codes that an operand can keep, by their
-// formats.
-func heldAs(t *source.Tensor) string {
-	switch {
-	case t.Codes != nil:
-		return fmt.Sprintf("%v of %v", t.Type, t.Codes.Scheme)
-	case t.Stored != "":
-		return fmt.Sprintf("%v of %s", t.Type, printable(t.Stored))
-	}
-	return t.Type.String()
-}
-
 // printFolder says which file of a folder was taken.
 func printFolder(w io.Writer, f *folderListing) {
 	fmt.Fprintf(w, "taken     %s: %s\n", f.Taken, f.Why)
@@ -288,6 +276,18 @@ func printTensors(w io.Writer, t *tabwriter.Writer, l sourceListing) error {
 		fmt.Fprintf(t, "%s\t%s\t\t\tno floats\n", printable(name), l.Others[name])
 	}
 	return t.Flush()
+}
+
+// heldAs tells in which format values are read and, where they are computed, of what: of codes that an operand can keep, by their
+// formats.
+func heldAs(t *source.Tensor) string {
+	switch {
+	case t.Codes != nil:
+		return fmt.Sprintf("%v of %v", t.Type, t.Codes.Scheme)
+	case t.Stored != "":
+		return fmt.Sprintf("%v of %s", t.Type, printable(t.Stored))
+	}
+	return t.Type.String()
 }
 
 // howNamed tells how a parameter got its name where that was in one way alone, or another name does not count; "" elsewhere.

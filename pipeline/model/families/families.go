@@ -30,9 +30,9 @@ func Open(path string) (*source.Catalogue, []*model.Model, error) {
 
 // OpenAll opens a model whose parts stand in files of their own, as an encoder and its decoder do, or in one file or folder, as OpenAny
 // does. Of several it gives the model that they are together, alone: nothing of them is left out. The catalogue is the caller's to close.
-func OpenAll(paths []string, family string) (*source.Catalogue, []*model.Model, *Folder, error) {
+func OpenAll(paths []string, want Want) (*source.Catalogue, []*model.Model, *Folder, error) {
 	if len(paths) == 1 {
-		return OpenAny(paths[0], family)
+		return OpenAny(paths[0], want)
 	}
 	c, whole, err := openParts(paths)
 	if err != nil {

@@ -49,7 +49,7 @@ const (
 )
 
 func (p precision) String() string {
-	return [...]string{"float32", "16-bit floats", "quantized"}[p]
+	return [...]string{"float32", "16-bit floats", "codes with scales"}[p]
 }
 
 // kindOrder are the kinds of catalogues, the best first: what holds the values as they were trained, and by name, before what was made
@@ -68,7 +68,22 @@ type candidate struct {
 // merit is what speaks for a candidate's model.
 type merit struct {
 	precision precision
+	codes     bool // that an operand can keep
 	guessed   bool
+}
+
+// Want is what a folder is looked through for.
+type Want struct {
+	Family string // "" for the first of familyOrder that the folder has
+	Codes  bool   // codes with scales are wanted as they are
+}
+
+// rank is how good m is for w: the less the better.
+func (w Want) rank(m merit) precision {
+	if w.Codes && m.codes {
+		return -1
+	}
+	return m.precision
 }
 
 // kindRank is the place of x's kind in kindOrder, behind all if it has none.
@@ -80,19 +95,19 @@ func (x *candidate) kindRank() int {
 }
 
 // OpenAny opens a file, as Open does, or the best file of a folder, as OpenFolder does. It gives no Folder for a file.
-func OpenAny(path, family string) (*source.Catalogue, []*model.Model, *Folder, error) {
+func OpenAny(path string, want Want) (*source.Catalogue, []*model.Model, *Folder, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return OpenFolder(path, family)
+		return OpenFolder(path, want)
 	}
 	c, models, err := Open(path)
 	return c, models, nil, err
 }
 
-// OpenFolder opens the file of a folder, as it comes from a model hub, that is the best for models of a family; family "" stands for the
-// first of familyOrder that the folder has. Files are recognised by content. Float32 is better than 16-bit floats, those are better than
-// quantized weights; then a file that tells all sizes is better than one that does not; then kinds are as in kindOrder; then one
+// OpenFolder opens the file of a folder, as it comes from a model hub, that is the best for what is wanted. Files are recognised by
+// content. Float32 is better than 16-bit floats, those are better than quantized weights, but where codes are wanted a file that has
+// them is the best; then a file that tells all sizes is better than one that does not; then kinds are as in kindOrder; then one
 // file is better than several. There must be one best.
-func OpenFolder(dir, family string) (*source.Catalogue, []*model.Model, *Folder, error) {
+func OpenFolder(dir string, want Want) (*source.Catalogue, []*model.Model, *Folder, error) {
 	list, err := candidates(dir)
 	if err != nil {
 		return nil, nil, nil, err
@@ -100,10 +115,10 @@ func OpenFolder(dir, family string) (*source.Catalogue, []*model.Model, *Folder,
 	for i := range list {
 		list[i].look()
 	}
-	if family == "" {
-		family = firstFamily(list)
+	if want.Family == "" {
+		want.Family = firstFamily(list)
 	}
-	f, err := choose(dir, family, list)
+	f, err := choose(dir, want, list)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -201,7 +216,9 @@ func (x *candidate) look() {
 	}
 	x.kind, x.files, x.models = c.Kind, len(c.Files), make(map[string]merit, len(models))
 	for _, m := range models {
-		x.models[m.Family] = merit{precisionOf(m), m.Guessed}
+		x.models[m.Family] = merit{
+			precisionOf(m), slices.ContainsFunc(m.Parameters, func(p model.Parameter) bool { return p.Tensor.Codes != nil }), m.Guessed,
+		}
 	}
 }
 
@@ -220,11 +237,13 @@ func precisionOf(m *model.Model) precision {
 	return worst
 }
 
-// worse tells why x is worse than best for family: "" where it is not.
-func (x *candidate) worse(best *candidate, family string) string {
-	a, b := x.models[family], best.models[family]
+// worse tells why x is worse than best: "" where it is not.
+func (x *candidate) worse(best *candidate, want Want) string {
+	a, b := x.models[want.Family], best.models[want.Family]
 	switch {
-	case a.precision != b.precision:
+	case want.rank(b) < 0 && want.rank(a) >= 0:
+		return "the recipe keeps codes, of which it has none"
+	case want.rank(a) != want.rank(b):
 		return "less exact"
 	case a.guessed != b.guessed:
 		return "as exact, but nothing tells all of its sizes"
@@ -236,8 +255,9 @@ func (x *candidate) worse(best *candidate, family string) string {
 	return ""
 }
 
-// choose takes the best file for family.
-func choose(dir, family string, list []candidate) (*Folder, error) {
+// choose takes the best file for what is wanted, of a family.
+func choose(dir string, want Want, list []candidate) (*Folder, error) {
+	family := want.Family
 	var fit []candidate
 	f := &Folder{}
 	for _, x := range list {
@@ -248,7 +268,7 @@ func choose(dir, family string, list []candidate) (*Folder, error) {
 	slices.SortStableFunc(fit, func(x, y candidate) int {
 		a, b := x.models[family], y.models[family]
 		guessed := map[bool]int{true: 1}
-		return cmp.Or(cmp.Compare(a.precision, b.precision), guessed[a.guessed]-guessed[b.guessed], x.kindRank()-y.kindRank(), x.files-y.files)
+		return cmp.Or(cmp.Compare(want.rank(a), want.rank(b)), guessed[a.guessed]-guessed[b.guessed], x.kindRank()-y.kindRank(), x.files-y.files)
 	})
 	for i := range fit {
 		x := &fit[i]
@@ -257,7 +277,7 @@ func choose(dir, family string, list []candidate) (*Folder, error) {
 			f.Taken, f.Why = x.path, what
 			continue
 		}
-		why := x.worse(&fit[0], family)
+		why := x.worse(&fit[0], want)
 		if why == "" {
 			return nil, &source.Error{
 				File: dir, Offset: -1, Err: source.ErrMismatch, Next: "give the one that you mean instead of the folder",

@@ -89,7 +89,7 @@ func TestOpenFolder(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := folder(t, x.files)
-			c, models, f, err := families.OpenAny(dir, x.family)
+			c, models, f, err := families.OpenAny(dir, families.Want{Family: x.family})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -114,7 +114,7 @@ func TestOpenFolderOfShards(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, _, f, err := families.OpenFolder(dir, "")
+	c, _, f, err := families.OpenFolder(dir, families.Want{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func TestOpenFolderOfShards(t *testing.T) {
 	if err := os.WriteFile(whole, checkpoints.Safetensors(state(element.F32)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, _, f, err = families.OpenFolder(dir, "")
+	c, _, f, err = families.OpenFolder(dir, families.Want{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +145,7 @@ func TestOpenFolderWithoutConfig(t *testing.T) {
 	if err := whisperonnx.Write(path, c); err != nil {
 		t.Fatal(err)
 	}
-	opened, models, f, err := families.OpenFolder(dir, "")
+	opened, models, f, err := families.OpenFolder(dir, families.Want{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func TestOpenFolderRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := folder(t, x.files)
-			c, models, f, err := families.OpenFolder(dir, x.family)
+			c, models, f, err := families.OpenFolder(dir, families.Want{Family: x.family})
 			if c != nil || models != nil || f != nil || !errors.Is(err, x.want) || strings.Contains(err.Error(), "\n") {
 				t.Fatalf("%v, expected %v", err, x.want)
 			}
@@ -204,7 +204,7 @@ func TestOpenFolderRefuses(t *testing.T) {
 		if err := fifo.Make(filepath.Join(dir, "pipe.safetensors")); err != nil {
 			t.Fatal(err)
 		}
-		c, _, f, err := families.OpenFolder(dir, "")
+		c, _, f, err := families.OpenFolder(dir, families.Want{})
 		if err != nil || len(f.NotTaken) != 0 {
 			t.Fatalf("%+v, %v", f, err)
 		}

@@ -59,7 +59,7 @@ func TestOpenParts(t *testing.T) {
 		for name := range strings.FieldsSeq(x.paths) {
 			paths = append(paths, at(name))
 		}
-		c, models, folder, err := families.OpenAll(paths, "")
+		c, models, folder, err := families.OpenAll(paths, families.Want{})
 		if x.want != nil {
 			if c != nil || !errors.Is(err, x.want) {
 				t.Errorf("%s: %v, expected %v", x.paths, err, x.want)

@@ -306,6 +306,12 @@ func TestNotADecoder(t *testing.T) {
 			}
 		},
 		"no outputs": func(g *pb.GraphProto) { g.Output = nil },
+		"with another encoder": func(g *pb.GraphProto) {
+			for i, n := range nodes(g, "MatMul") {
+				n.Name = proto.String([]string{"/model/decoder/layers.0/self_attn/q", "/model/decoder/layers.0/encoder_attn/q", "/model/decoder/embed_tokens/x", "/model/encoder/layers.0/fc1/x"}[i%4])
+			}
+			nodes(g, "Softmax")[0].OpType = proto.String("LogSoftmax")
+		},
 	} {
 		path, _ := writtenDecoder(t, "stripped", two(whisperonnx.Decoder{}), func(g *pb.GraphProto) {
 			for i, in := range g.Input { // which are stripped too

@@ -47,7 +47,7 @@ func Recognise(m *onnx.Model) (*model.Model, error) {
 	case hasNames(m.Graph, &encoderSide), hasStem(m.Graph):
 		return recogniseEncoder(m)
 	}
-	return recogniseDecoder(m, hasNames(m.Graph, &decoderSide))
+	return recogniseDecoder(m, hasNames(m.Graph, &decoderSide) && !hasModule(m.Graph, prefix)) // not with another encoder, as BART has it
 }
 
 func recogniseEncoder(m *onnx.Model) (*model.Model, error) {
@@ -100,23 +100,35 @@ func recogniseEncoder(m *onnx.Model) (*model.Model, error) {
 // wrong with it is worth telling.
 func hasNames(g *onnx.Graph, s *side) bool {
 	found := 0
-	look := func(name string) {
-		name = s.canonical(strings.ReplaceAll(strings.TrimPrefix(name, "/"), "/", "."))
+	eachName(g, func(name string) {
+		name = s.canonical(name)
 		for i, w := range s.known {
 			if strings.HasPrefix(name, s.prefix+w+".") {
 				found |= 1 << i
 			}
 		}
-	}
-	g.Walk(func(g *onnx.Graph) {
-		for i := range g.Nodes {
-			look(g.Nodes[i].Name)
-		}
-		for i := range g.Constants {
-			look(g.Constants[i].Name)
-		}
 	})
 	return found == 1<<len(s.known)-1
+}
+
+// hasModule reports whether names in g begin with that of a module, behind "model.".
+func hasModule(g *onnx.Graph, module string) bool {
+	found := false
+	eachName(g, func(name string) { found = found || strings.HasPrefix(strings.TrimPrefix(name, "model."), module) })
+	return found
+}
+
+// eachName calls look with the name of each node and constant of g, with dots between modules.
+func eachName(g *onnx.Graph, look func(name string)) {
+	dotted := func(name string) { look(strings.ReplaceAll(strings.TrimPrefix(name, "/"), "/", ".")) }
+	g.Walk(func(g *onnx.Graph) {
+		for i := range g.Nodes {
+			dotted(g.Nodes[i].Name)
+		}
+		for i := range g.Constants {
+			dotted(g.Constants[i].Name)
+		}
+	})
 }
 
 // hasStem reports whether g begins like a Whisper encoder, whatever its operators are called and its names are: its only
