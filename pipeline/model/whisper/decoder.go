@@ -118,7 +118,7 @@ func (d *decoder) unite() error {
 			if err != nil {
 				return err
 			}
-			if !same {
+			if p.copied(q); !same {
 				return d.m.Graph.Fail(q.Node, source.ErrMismatch, fmt.Sprintf("gives parameter %.200q as %s %v in %s, which differs from %s %v in %s",
 					name, q.Constant, q.Shape, other.of, p.Constant, p.Shape, first.of), "merge two exports of one model: export it again")
 			}
@@ -175,6 +175,7 @@ func (d *decoder) readLogits() error {
 		return nil
 	}
 	delete(d.byName, projOut)
+	tokens.copied(p)
 	d.notes = append(d.notes, noteLogits(p.Constant == tokens.Constant))
 	return nil
 }

@@ -34,7 +34,10 @@ func Join(parts [2]*model.Model, paths [2]string, tensor func(part int, t source
 	whole := &model.Model{Family: FamilyWhole, Attributes: wholeAttributes(e.Attributes, d.Attributes), Notes: slices.Concat(e.Notes, d.Notes), Guessed: e.Guessed || d.Guessed}
 	for _, i := range []int{encoder, decoder} {
 		for _, p := range parts[i].Parameters {
-			p.Tensor = tensor(i, p.Tensor)
+			p.Tensor, p.Copies = tensor(i, p.Tensor), slices.Clone(p.Copies)
+			for j := range p.Copies {
+				p.Copies[j].Tensor = tensor(i, p.Copies[j].Tensor)
+			}
 			whole.Parameters = append(whole.Parameters, p)
 		}
 	}

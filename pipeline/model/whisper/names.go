@@ -17,6 +17,16 @@ type parameter struct {
 	part string // "" for a whole weight
 	ways []model.Way
 	note string
+
+	copies []model.Copy
+}
+
+// copied notes that q is p again, with all its copies.
+func (p *parameter) copied(q *parameter) {
+	if q.Constant != p.Constant {
+		p.copies = append(p.copies, model.Copy{Tensor: q.Tensor, Perm: q.Perm})
+	}
+	p.copies = append(p.copies, q.copies...)
 }
 
 // origin tells where the parameter is, for listings.

@@ -225,7 +225,7 @@ func (e *exported) parameters() ([]model.Parameter, error) {
 		}
 		parameters = append(parameters, model.Parameter{
 			Name: s.name, Axes: p.Axes, Shape: p.Shape, Tensor: p.Tensor, Perm: p.Perm, Part: p.part, Ways: p.ways, Note: p.note,
-			Origin: p.origin(),
+			Origin: p.origin(), Copies: p.copies,
 		})
 	}
 	return parameters, nil
