@@ -26,16 +26,18 @@ func recogniseDecoder(m *onnx.Model, named bool) (*model.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &decoder{m: m}
+	d := &decoder{}
+	var weights []onnx.Weight
 	for i := range passes {
-		if err := d.add(&passes[i], named); err != nil {
+		if err := d.add(m, &passes[i], named); err != nil {
 			return nil, err
 		}
+		weights = append(weights, passes[i].Weights...)
 	}
 	if err := d.unite(); err != nil {
 		return nil, err
 	}
-	for _, step := range []func() error{d.whole, d.readLogits, d.measure} {
+	for _, step := range []func() error{d.whole, d.measure, d.readLogits} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -44,10 +46,10 @@ func recogniseDecoder(m *onnx.Model, named bool) (*model.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.leftOver(slices.Concat(passes[0].Weights, passes[len(passes)-1].Weights)); err != nil {
+	if err := d.leftOver(weights); err != nil {
 		return nil, err
 	}
-	for _, read := range []func() error{d.readPasses, d.checkConfig} {
+	for _, read := range []func() error{d.compare, d.readPasses, d.checkConfig} {
 		if err := read(); err != nil {
 			return nil, err
 		}
@@ -55,15 +57,22 @@ func recogniseDecoder(m *onnx.Model, named bool) (*model.Model, error) {
 	if d.zeroBiases > 0 {
 		d.notes = append(d.notes, noteZeroBiases(d.zeroBiases))
 	}
-	return &model.Model{Family: FamilyDecoder, Attributes: d.attributesOf(), Parameters: parameters, Notes: d.notes}, nil
+	return &model.Model{Family: FamilyDecoder, Attributes: d.attributes(d.sizes, d.eps), Parameters: parameters, Notes: d.notes}, nil
 }
 
 // decoder is a decoder while it is being recognised in a graph.
 type decoder struct {
 	*exported // what is known of it, from all passes
-	m         *onnx.Model
 	passes    []pass
+	twice     []twice
 	notes     []string
+}
+
+// twice is a parameter that two passes have.
+type twice struct {
+	name   string
+	p, q   *parameter
+	of, in *onnx.Pass // theirs
 }
 
 // pass is a decoder as one pass through the graph computes it.
@@ -74,11 +83,11 @@ type pass struct {
 }
 
 // add names what one pass computes with.
-func (d *decoder) add(of *onnx.Pass, named bool) error {
-	e := newExported(d.m, &decoderSide, of.Graph, of.Weights)
+func (d *decoder) add(m *onnx.Model, of *onnx.Pass, named bool) error {
+	e := newExported(m, &decoderSide, of.Graph, of.Weights)
 	s, unfit := e.trace.decoderStructure()
 	if s == nil && !named {
-		return notRecognised(d.m)
+		return notRecognised(m)
 	}
 	var places []place
 	if s != nil {
@@ -91,8 +100,7 @@ func (d *decoder) add(of *onnx.Pass, named bool) error {
 		tokens.Axes = "NK" // as the projection to logits has it
 	}
 	if unfit != nil {
-		note := "named by paths and values alone, since the graph could not be followed: " + unfit.Error()
-		if !slices.Contains(d.notes, note) {
+		if note := noteUnfit(unfit); !slices.Contains(d.notes, note) {
 			d.notes = append(d.notes, note)
 		}
 	}
@@ -102,26 +110,26 @@ func (d *decoder) add(of *onnx.Pass, named bool) error {
 
 const tokenTable = decoderPrefix + "embed_tokens.weight"
 
-// unite puts together what passes have. A parameter that several have must be the same in each.
+// unite puts together what passes have. A parameter that several have must be the same in each: of one shape, and, as compare finds, of
+// the same values.
 func (d *decoder) unite() error {
 	first := d.passes[0]
 	all := *first.exported
 	all.byName = maps.Clone(first.byName)
 	for _, other := range d.passes[1:] {
+		all.zeroBiases = max(all.zeroBiases, other.zeroBiases)
 		for _, name := range slices.Sorted(maps.Keys(other.byName)) {
 			p, q := all.byName[name], other.byName[name]
 			if p == nil {
 				all.byName[name] = q
 				continue
 			}
-			same, err := sameParameter(&d.m.Catalogue, p, q)
-			if err != nil {
-				return err
+			x := twice{name, p, q, first.of, other.of}
+			if !slices.Equal(p.Shape, q.Shape) {
+				return x.differ(all.m)
 			}
-			if p.copied(q); !same {
-				return d.m.Graph.Fail(q.Node, source.ErrMismatch, fmt.Sprintf("gives parameter %.200q as %s %v in %s, which differs from %s %v in %s",
-					name, q.Constant, q.Shape, other.of, p.Constant, p.Shape, first.of), "merge two exports of one model: export it again")
-			}
+			p.copied(q)
+			d.twice = append(d.twice, x)
 		}
 	}
 	d.exported = &all
@@ -134,6 +142,26 @@ func (d *decoder) unite() error {
 		}
 	}
 	return nil
+}
+
+// compare compares the values of parameters that passes have in tensors of their own.
+func (d *decoder) compare() error {
+	for _, x := range d.twice {
+		same, err := sameParameter(&d.m.Catalogue, x.p, x.q)
+		if err != nil {
+			return err
+		}
+		if !same {
+			return x.differ(d.m)
+		}
+	}
+	return nil
+}
+
+// differ is the error that shows both.
+func (x *twice) differ(m *onnx.Model) error {
+	return m.Graph.Fail(x.q.Node, source.ErrMismatch, fmt.Sprintf("gives parameter %.200q as %s %v in %s, which differs from %s %v in %s",
+		x.name, x.q.Constant, x.q.Shape, x.in, x.p.Constant, x.p.Shape, x.of), "merge two exports of one model: export it again")
 }
 
 // ofEncoderStates reports whether a parameter makes keys or values of the encoder's states, which a decoder with a past is given.

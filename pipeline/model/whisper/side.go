@@ -15,17 +15,18 @@ type side struct {
 	specs        func(sizes) []spec
 	measured     func(*sizes) []measured
 	config       func(*config, *sizes) []statement
+	attributes   func(s sizes, eps float64) []model.Attribute
 }
 
 var (
 	encoderSide = side{
 		what: "encoder", prefix: prefix, known: []string{"conv1", "conv2", "layers.0.self_attn"}, attentions: []string{"self_attn"},
-		specs: encoderSpecs, measured: encoderMeasured, config: (*config).ofEncoder,
+		specs: encoderSpecs, measured: encoderMeasured, config: (*config).ofEncoder, attributes: encoderAttributes,
 	}
 	decoderSide = side{
 		what: "decoder", prefix: decoderPrefix, known: []string{"embed_tokens", "layers.0.self_attn", "layers.0.encoder_attn"},
 		attentions: []string{"self_attn", "encoder_attn"},
-		specs:      decoderSpecs, measured: decoderMeasured, config: (*config).ofDecoder,
+		specs:      decoderSpecs, measured: decoderMeasured, config: (*config).ofDecoder, attributes: decoderAttributes,
 	}
 )
 
@@ -46,12 +47,4 @@ func ownPath(w *onnx.Weight) string {
 		return ""
 	}
 	return w.PathName
-}
-
-// attributesOf are what an artifact says of what was recognised.
-func (e *exported) attributesOf() []model.Attribute {
-	if e.side == &decoderSide {
-		return decoderAttributes(e.sizes, e.eps)
-	}
-	return encoderAttributes(e.sizes, e.eps)
 }

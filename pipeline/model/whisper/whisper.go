@@ -86,14 +86,18 @@ func recogniseEncoder(m *onnx.Model) (*model.Model, error) {
 			}
 		}
 	}
-	result := &model.Model{Family: Family, Attributes: e.attributesOf(), Parameters: parameters}
+	result := &model.Model{Family: Family, Attributes: e.attributes(e.sizes, e.eps), Parameters: parameters}
 	if e.zeroBiases > 0 {
 		result.Notes = append(result.Notes, noteZeroBiases(e.zeroBiases))
 	}
 	if unfit != nil {
-		result.Notes = append(result.Notes, "named by paths and values alone, since the graph could not be followed: "+unfit.Error())
+		result.Notes = append(result.Notes, noteUnfit(unfit))
 	}
 	return result, nil
+}
+
+func noteUnfit(unfit error) string {
+	return "named by paths and values alone, since the graph could not be followed: " + unfit.Error()
 }
 
 // hasNames reports whether the names in g are those of one side of a Whisper, whatever its operators are: then what is
