@@ -149,7 +149,11 @@ func (d Decoder) model(c Config, dataFile string) (model, data message) {
 	g.parameters[head.Name] = &head
 	outer := &pb.GraphProto{Name: proto.String("torch_jit"), Input: d.inputs(g)}
 	for _, name := range d.outputs(d.Cache == WithPast) {
-		outer.Output = append(outer.Output, &pb.ValueInfoProto{Name: proto.String(g.called(name))})
+		shape := []any{"batch_size", c.Heads, name + " positions", c.DModel / c.Heads}
+		if name == "logits" {
+			shape = []any{"batch_size", "length", d.Vocab}
+		}
+		outer.Output = append(outer.Output, g.typed(name, g.dataType(), shape...))
 	}
 	g.shared = map[string]string{}
 	if d.Cache != Merged && d.Cache != Unshared {
@@ -187,20 +191,37 @@ func (d Decoder) model(c Config, dataFile string) (model, data message) {
 
 // inputs are those of the main graph.
 func (d Decoder) inputs(g *graph) []*pb.ValueInfoProto {
-	list := []string{"input_ids", "encoder_hidden_states"}
+	inputs := []*pb.ValueInfoProto{
+		g.typed("input_ids", pb.TensorProto_INT64, "batch_size", "length"),
+		g.typed("encoder_hidden_states", g.dataType(), "batch_size", "positions", g.DModel),
+	}
 	if d.Cache != NoCache {
 		for _, name := range d.outputs(false)[1:] {
-			list = append(list, strings.Replace(name, "present", "past_key_values", 1))
+			inputs = append(inputs, g.typed(strings.Replace(name, "present", "past_key_values", 1), g.dataType(), "batch_size", g.Heads, name+" past", g.DModel/g.Heads))
 		}
 	}
 	if d.Cache == Merged || d.Cache == Unshared {
-		list = append(list, "use_cache_branch")
-	}
-	var inputs []*pb.ValueInfoProto
-	for _, name := range list {
-		inputs = append(inputs, &pb.ValueInfoProto{Name: proto.String(g.called(name))})
+		inputs = append(inputs, g.typed("use_cache_branch", pb.TensorProto_BOOL, 1))
 	}
 	return inputs
+}
+
+// typed declares an input or output of the main graph; a dimension is a number or a name.
+func (g *graph) typed(name string, typ pb.TensorProto_DataType, dims ...any) *pb.ValueInfoProto {
+	shape := &pb.TensorShapeProto{}
+	for _, d := range dims {
+		dimension := &pb.TensorShapeProto_Dimension{}
+		switch d := d.(type) {
+		case int:
+			dimension.Value = &pb.TensorShapeProto_Dimension_DimValue{DimValue: int64(d)}
+		case string:
+			dimension.Value = &pb.TensorShapeProto_Dimension_DimParam{DimParam: d}
+		}
+		shape.Dim = append(shape.Dim, dimension)
+	}
+	g.ends[name] = true
+	t := &pb.TypeProto_Tensor{ElemType: proto.Int32(int32(typ)), Shape: shape}
+	return &pb.ValueInfoProto{Name: &name, Type: &pb.TypeProto{Value: &pb.TypeProto_TensorType{TensorType: t}}}
 }
 
 // outputs are the logits, and keys and values; with a past not those of the encoder's states, which are given.
@@ -233,7 +254,7 @@ func (g *graph) decoder(d Decoder, past bool) {
 	if !past {
 		shape := g.node(scope, "Concat", []*pb.AttributeProto{integerAttribute("axis", 0)},
 			g.node(scope, "Unsqueeze", nil, length, g.anonymousZero()), g.node(scope, "Unsqueeze", nil, length, g.anonymousZero()))
-		mask = g.node(scope, "Trilu", nil, g.node(scope, "ConstantOfShape", nil, shape), g.node(scope, "Constant", constant(integer(1))))
+		mask = g.node(scope, "Trilu", nil, g.node(scope, "ConstantOfShape", g.float(-6e4, 1), shape), g.node(scope, "Constant", constant(integer(1))))
 	}
 	for i := range d.Layers {
 		layer := fmt.Sprintf("%s/layers.%d", scope, i)

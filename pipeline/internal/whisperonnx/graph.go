@@ -36,6 +36,7 @@ type graph struct {
 	parameters  map[string]*Parameter // by name, without "encoder."
 	names       map[string]int        // how many nodes have a scope and operator
 	number      int                   // of anonymous values
+	ends        map[string]bool       // inputs and outputs, which keep their names
 	stripped    map[string]string     // names of values to what they are called instead
 	ties        map[string]string     // ".weight" and ".bias" to the LayerNorm's that is written, where all are equal
 	activations []string              // that are quantized
@@ -83,7 +84,7 @@ func (c Config) model(dataFile string) (model, data message) {
 // newGraph begins a graph with the parameters of c's encoder.
 func (c Config) newGraph(dataFile string) *graph {
 	g := &graph{
-		Config: c, dataFile: dataFile, parameters: map[string]*Parameter{}, names: map[string]int{}, stripped: map[string]string{}, ties: map[string]string{},
+		Config: c, dataFile: dataFile, ends: map[string]bool{"input_features": true, "last_hidden_state": true}, parameters: map[string]*Parameter{}, names: map[string]int{}, stripped: map[string]string{}, ties: map[string]string{},
 	}
 	list := c.Parameters()
 	for i := range list {
@@ -186,7 +187,7 @@ func (g *graph) encodedNode(domain, name, op string, outputs []string, attribute
 
 // called is what a value is called in the file.
 func (g *graph) called(value string) string {
-	if !g.Stripped || value == "" || value == "input_features" || value == "last_hidden_state" {
+	if !g.Stripped || value == "" || g.ends[value] {
 		return value
 	}
 	if g.stripped[value] == "" {
@@ -226,6 +227,11 @@ func branch(name string, graph message) message {
 
 // scalar adds a Constant node with a float.
 func (g *graph) scalar(scope string, x float64) string {
+	return g.node(scope, "Constant", g.float(x))
+}
+
+// float is the attribute of a node that holds a float, a scalar if there are no dimensions.
+func (g *graph) float(x float64, dims ...int64) []*pb.AttributeProto {
 	raw := binary.LittleEndian.AppendUint64(nil, math.Float64bits(x))
 	if g.Type != element.F64 {
 		raw = raw[:g.Type.Size()]
@@ -233,7 +239,7 @@ func (g *graph) scalar(scope string, x float64) string {
 			panic(err) // every other format is encoded
 		}
 	}
-	return g.node(scope, "Constant", constant(&pb.TensorProto{DataType: proto.Int32(int32(g.dataType())), RawData: raw}))
+	return constant(&pb.TensorProto{Dims: dims, DataType: proto.Int32(int32(g.dataType())), RawData: raw})
 }
 
 // constant is the attribute of a Constant node.
