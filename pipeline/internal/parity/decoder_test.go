@@ -29,6 +29,7 @@ func TestParityOfDecoders(t *testing.T) {
 		{"", whisperonnx.Tied, whisperonnx.Merged},
 		{"gather,opset17", whisperonnx.Copied, whisperonnx.Unshared},
 		{"stripped", whisperonnx.Tied, whisperonnx.Merged},
+		{"sdpa,gather,opset17,stripped", whisperonnx.Tied, whisperonnx.Merged},
 		{"stripped,opset17", whisperonnx.Copied, whisperonnx.NoCache},
 	} {
 		d := size

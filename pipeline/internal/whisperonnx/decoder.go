@@ -3,7 +3,6 @@ package whisperonnx
 import (
 	"context"
 	"fmt"
-	"math"
 	"path/filepath"
 	"strings"
 
@@ -131,7 +130,7 @@ func (d Decoder) check(c Config) error {
 	if NeedsExternal(d.Bytes(c)) && !c.External {
 		return fmt.Errorf("whisperonnx: %d bytes of weights do not fit into one protobuf message: write them as external data", d.Bytes(c))
 	}
-	plain := c.Attention == Eager && !c.Gemm && !c.FusedMatMul && !c.Nested && !c.Tied
+	plain := (c.Attention == Eager || c.Attention == SDPA) && !c.Gemm && !c.FusedMatMul && !c.Nested && !c.Tied
 	merged := d.Cache == Merged || d.Cache == Unshared
 	if min(d.Layers, d.FFN, d.Positions, d.Vocab) < 1 || !plain || merged && c.ConstantNodes {
 		return fmt.Errorf("whisperonnx: no such decoder: %+v of %+v", d, c)
@@ -331,9 +330,16 @@ func (g *graph) keysAndValues(scope, x string, layer int, side string, past bool
 // masked is attention of x to keys and values, some of which a mask leaves out; "" for none.
 func (g *graph) masked(scope, x, k, v, mask string) string {
 	batch, positions := g.dimension(scope, x, 0), g.dimension(scope, x, 1)
-	scale := g.scalar(scope, 1/math.Sqrt(float64(g.DModel/g.Heads)))
-	q := g.node(scope, "Transpose", byHeads, g.split(scope, g.node(scope, "Mul", nil, g.linear(scope+"/q_proj", x, g.DModel), scale)))
-	scores := g.node(scope, "MatMul", nil, q, g.node(scope, "Transpose", []*pb.AttributeProto{ints("perm", 0, 1, 3, 2)}, k))
+	q := g.linear(scope+"/q_proj", x, g.DModel)
+	k = g.node(scope, "Transpose", []*pb.AttributeProto{ints("perm", 0, 1, 3, 2)}, k)
+	if g.Attention == SDPA {
+		q = g.node(scope, "Transpose", byHeads, g.split(scope, q))
+		scale := g.rootOfScale(scope, q)
+		q, k = g.node(scope, "Mul", nil, q, scale), g.node(scope, "Mul", nil, k, scale)
+	} else {
+		q = g.node(scope, "Transpose", byHeads, g.split(scope, g.node(scope, "Mul", nil, q, g.scale(scope))))
+	}
+	scores := g.node(scope, "MatMul", nil, q, k)
 	if mask != "" {
 		scores = g.node(scope, "Add", nil, scores, mask)
 	}

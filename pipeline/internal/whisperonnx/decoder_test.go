@@ -39,6 +39,7 @@ func TestWriteDecoder(t *testing.T) {
 		"external":           {"external", two},
 		"external, merged":   {"external", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Unshared, Head: Own}},
 		"fused":              {"skipnorm,gelu", two},
+		"sdpa, stripped":     {"sdpa,opset17,gather,stripped", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged, Head: Tied}},
 		"4 bits":             {"q4,stripped", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Head: Own}},
 		"4 bits, merged":     {"q4asym", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged, Head: Own}},
 		"NF4, tied":          {"bnb4", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged, Head: Tied}},

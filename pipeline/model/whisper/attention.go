@@ -86,7 +86,7 @@ func (t *tracer) project(a *attention, q, k, v *onnx.Value) (*attention, error) 
 		}
 		budget := maxSpread
 		found := t.projection(p.from, projection{scale: 1}, &budget)
-		if cached, _ := t.unscaled(p.from); found == nil && t.side == &decoderSide && p.to != &a.q && isInput(cached) {
+		if found == nil && p.to != &a.q && t.cached(p.from) {
 			continue
 		}
 		if found == nil {

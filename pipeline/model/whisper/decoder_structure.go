@@ -121,6 +121,22 @@ func (t *tracer) scores(v *onnx.Value) (*onnx.Value, float64) {
 	return scores, scale
 }
 
+// cached reports whether v is an input of a decoder, scaled or not: keys or values of the encoder's states.
+func (t *tracer) cached(v *onnx.Value) bool {
+	if t.side != &decoderSide {
+		return false
+	}
+	v, _ = t.unscaled(v)
+	if n := v.Producer; is(n, "Mul") { // by a scale that is computed
+		for _, in := range n.In {
+			if in != nil && isInput(t.back(in)) {
+				return true
+			}
+		}
+	}
+	return isInput(v)
+}
+
 // appended gives what the Concat n puts behind a cache, nil if it does something else.
 func (t *tracer) appended(n *onnx.Node) *onnx.Value {
 	if !is(n, "Concat") || len(n.In) != 2 || n.In[0] == nil || n.In[1] == nil || !isInput(t.back(n.In[0])) {

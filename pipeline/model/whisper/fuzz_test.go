@@ -37,7 +37,7 @@ func FuzzRecognise(f *testing.F) {
 		f.Add(file)
 	}
 	for _, d := range decoderForms {
-		for _, forms := range []string{"", "stripped,gather,opset17", "skipnorm,gelu"} {
+		for _, forms := range []string{"", "stripped,gather,opset17", "skipnorm,gelu", "sdpa,stripped", "q4"} {
 			c, err := whisperonnx.Config{DModel: 2, Layers: 1, Heads: 2, FFN: 3, Mels: 2, Positions: 2}.With(forms)
 			if err != nil {
 				f.Fatal(err)
