@@ -147,7 +147,7 @@ func TestRounded(t *testing.T) {
 		t.Run("form "+form, func(t *testing.T) {
 			t.Parallel()
 			source := modelOf(t, whisperonnx.Odd, form)
-			for _, recipe := range recipe.Builtins() {
+			for _, recipe := range recipe.BuiltinsFor("whisper-encoder") {
 				set := packed(t, source, recipe.Name)
 				r := written(t, source, set)
 				if form != "f16" && form != "bf16" && r.Rounded != 0 {
