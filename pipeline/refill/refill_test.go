@@ -148,6 +148,9 @@ func TestRounded(t *testing.T) {
 			t.Parallel()
 			source := modelOf(t, whisperonnx.Odd, form)
 			for _, recipe := range recipe.BuiltinsFor("whisper-encoder") {
+				if form == "f64" && recipe.Name == "whisper-encoder/npu1-source" {
+					continue // it keeps what the source has, and no operand has f64
+				}
 				set := packed(t, source, recipe.Name)
 				r := written(t, source, set)
 				if form != "f16" && form != "bf16" && r.Rounded != 0 {
