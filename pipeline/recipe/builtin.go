@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	generic "npuw/pipeline/model/generic/recipes"
 	whisper "npuw/pipeline/model/whisper/recipes"
 )
 
@@ -18,13 +19,14 @@ type builtin struct {
 	text   []byte
 }
 
-// families has the built-in recipes of each package of families, and the names of those that are the default of a family, the first family
-// first.
+// families has the built-in recipes of each package of families, and the names of those that are the default of a family, both in the order
+// in which they are listed.
 var families = []struct {
 	files    embed.FS
 	defaults []string
 }{
 	{whisper.Files, whisper.Defaults},
+	{generic.Files, []string{generic.Default}},
 }
 
 // builtins parses the built-in recipes: families in the order of their defaults, and of a family the default before the others, which are
@@ -32,11 +34,12 @@ var families = []struct {
 var builtins = sync.OnceValue(func() []builtin {
 	type entry struct {
 		builtin
+		source int // position in families
 		family int // position of its default
 		rank   int // 0: the default
 	}
 	var found []entry
-	for _, family := range families {
+	for i, family := range families {
 		paths, err := fs.Glob(family.files, "*.txtpb")
 		if err != nil {
 			panic(err) // the glob is a constant
@@ -56,11 +59,11 @@ var builtins = sync.OnceValue(func() []builtin {
 			if of >= 0 && family.defaults[of] == r.Name {
 				rank = 0
 			}
-			found = append(found, entry{builtin{r, text}, of, rank})
+			found = append(found, entry{builtin{r, text}, i, of, rank})
 		}
 	}
 	slices.SortFunc(found, func(a, b entry) int {
-		return cmp.Or(a.family-b.family, a.rank-b.rank, strings.Compare(a.recipe.Name, b.recipe.Name))
+		return cmp.Or(a.source-b.source, a.family-b.family, a.rank-b.rank, strings.Compare(a.recipe.Name, b.recipe.Name))
 	})
 	list := make([]builtin, len(found))
 	for i := range found {

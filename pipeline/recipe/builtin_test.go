@@ -39,6 +39,7 @@ func TestBuiltins(t *testing.T) {
 		"whisper-encoder/npu1-rowmajor", "whisper-encoder/npu1-rowmajor-bias", "whisper-encoder/npu1-source", "whisper-encoder/npu2-bfp16",
 		"whisper-encoder/npu2-tiled",
 		"whisper-decoder/npu1-tiled", "whisper-decoder/f32", "whisper/npu1-tiled", "whisper/f32",
+		"generic/npu1-tiled", "generic/f32",
 	}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Error(diff)
@@ -57,7 +58,7 @@ func TestDefault(t *testing.T) {
 		}
 	}
 	_, err := Default("whisper-large")
-	want := `no built-in recipe is for models of family "whisper-large"; there are some for whisper-encoder, whisper-decoder, whisper`
+	want := `no built-in recipe is for models of family "whisper-large"; there are some for whisper-encoder, whisper-decoder, whisper, generic`
 	if err == nil || err.Error() != want {
 		t.Errorf("%v", err)
 	}
@@ -67,12 +68,12 @@ func TestBuiltinUnknown(t *testing.T) {
 	t.Parallel()
 	want := `no built-in recipe is named "npu1-rowmajor"; ` +
 		`there are whisper-encoder/npu1-rowmajor, whisper-encoder/npu1-rowmajor-bias, whisper-encoder/npu1-source, whisper-encoder/npu1-tiled, ` +
-		`whisper-encoder/npu1-int4, whisper-encoder/npu1-int8, whisper-decoder/npu1-tiled, whisper/npu1-tiled, whisper-encoder/npu2-bfp16, ` +
-		`whisper-encoder/npu2-tiled, whisper-encoder/f32, whisper-decoder/f32, whisper/f32`
+		`whisper-encoder/npu1-int4, whisper-encoder/npu1-int8, whisper-decoder/npu1-tiled, whisper/npu1-tiled, generic/npu1-tiled, whisper-encoder/npu2-bfp16, ` +
+		`whisper-encoder/npu2-tiled, generic/f32, whisper-encoder/f32, whisper-decoder/f32, whisper/f32`
 	if _, err := Builtin("npu1-rowmajor"); err == nil || err.Error() != want {
 		t.Errorf("%v", err)
 	}
-	if _, err := BuiltinText(strings.Repeat("x", 1<<20)); err == nil || len(err.Error()) > 500 {
+	if _, err := BuiltinText(strings.Repeat("x", 1<<20)); err == nil || len(err.Error()) > 700 {
 		t.Errorf("%v", err)
 	}
 }

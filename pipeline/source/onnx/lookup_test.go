@@ -70,13 +70,13 @@ func TestLookupOfCodesRefused(t *testing.T) {
 		nodes         []*pb.NodeProto
 		part          string
 	}{
-		"a scale a column":     {table(5, 32), perColumn, []*pb.NodeProto{lookup, values}, "not one for all"},
+		"a scale a column":     {table(5, 32), perColumn, []*pb.NodeProto{lookup, values}, "not known to make values"},
 		"no values made":       {table(5, 32), scale, []*pb.NodeProto{lookup, node("Cast", "", "q", "v", intAttr("to", 1))}, "not known to make values"},
 		"used twice":           {table(5, 32), scale, []*pb.NodeProto{lookup, values, node("Cast", "", "q", "u", intAttr("to", 1))}, "not known to make values"},
 		"a vector":             {table(160), scale, []*pb.NodeProto{lookup, values}, "no table of rows"},
 		"columns":              {table(5, 32), scale, []*pb.NodeProto{node("Gather", "look", "w ids", "q", intAttr("axis", 1)), values}, "no table of rows"},
 		"constant rows":        {table(5, 32), scale, []*pb.NodeProto{node("Gather", "look", "w two", "q"), values}, "some rows alone"},
-		"scales as activation": {table(5, 32), nil, []*pb.NodeProto{lookup, values}, "not one for all"},
+		"scales as activation": {table(5, 32), nil, []*pb.NodeProto{lookup, values}, "not known to make values"},
 	} {
 		tensors := []*pb.TensorProto{x.table, intTensor("two", 0, 1)}
 		if x.scales != nil {

@@ -32,7 +32,7 @@ func (q *coded) data() source.Data {
 // operands are those of an operator that computes with codes, as indices in Node.In; 0, where the activations are, for one it has not.
 type operands struct{ codes, scales, zeros, bias int }
 
-// codeReader says what the codes are that n computes with, nil if it does not. The errors of those that there are name n.
+// codeReader says what the codes are that n computes with. The errors of those that there are name n.
 type codeReader func(f *finder, n *Node, at operands) (*coded, error)
 
 // The operators that compute with codes. ONNX's own are defined by onnx.ai/onnx/operators; those of com.microsoft by
@@ -46,8 +46,6 @@ var codeReaders = map[[2]string]struct {
 	{"", "QLinearMatMul"}: {operands{codes: 3, scales: 4, zeros: 5}, (*finder).product},
 	{"", "QLinearConv"}:   {operands{codes: 3, scales: 4, zeros: 5, bias: 8}, (*finder).product},
 
-	{"", "Gather"}:                       {operands{}, (*finder).lookedUp},
-	{Microsoft, "GatherBlockQuantized"}:  {operands{}, (*finder).lookedUpBlocks},
 	{Microsoft, "QGemm"}:                 {operands{codes: 3, scales: 4, zeros: 5, bias: 6}, (*finder).product},
 	{Microsoft, "DynamicQuantizeMatMul"}: {operands{codes: 1, scales: 2, zeros: 3}, (*finder).product},
 	{Microsoft, "MatMulIntegerToFloat"}:  {operands{codes: 1, scales: 3, zeros: 5}, (*finder).product},
@@ -64,6 +62,9 @@ func (f *finder) findCodes(g *Graph) error {
 				return err
 			}
 		}
+		if err := f.findLookup(n); err != nil {
+			return err
+		}
 		for _, b := range n.Bodies {
 			if err := f.findCodes(b.Graph); err != nil {
 				return err
@@ -76,7 +77,7 @@ func (f *finder) findCodes(g *Graph) error {
 // findIn finds the operands of n that are codes.
 func (f *finder) findIn(n *Node, at operands, read codeReader) error {
 	q, err := read(f, n, at)
-	if err != nil || q == nil {
+	if err != nil {
 		return err
 	}
 	f.operands[Use{n, at.codes}] = q

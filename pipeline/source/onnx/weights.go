@@ -44,7 +44,8 @@ func (m *Model) Weights() ([]Weight, error) { return m.findWeights(nil) }
 
 // findWeights is Weights, for a model of whose branches of merged, if it is not nil, both may have weights.
 func (m *Model) findWeights(merged *Node) ([]Weight, error) {
-	f := &finder{Model: m, merged: merged, operands: map[Use]*coded{}, decoded: map[*Node]*coded{}}
+	f := m.finder()
+	f.merged = merged
 	if err := f.findCodes(m.Graph); err != nil {
 		return nil, err
 	}
@@ -54,10 +55,15 @@ func (m *Model) findWeights(merged *Node) ([]Weight, error) {
 // finder finds the weights of a model.
 type finder struct {
 	*Model
+	general  bool             // of any model, for Operands
 	merged   *Node            // an If both of whose branches may have weights; or nil
 	operands map[Use]*coded   // that are codes; nil for scales and zero points
 	decoded  map[*Node]*coded // what nodes make of codes
 	examined uint64           // numbers, of maxExamined
+}
+
+func (m *Model) finder() *finder {
+	return &finder{Model: m, operands: map[Use]*coded{}, decoded: map[*Node]*coded{}}
 }
 
 // weightsOf adds the weights of g and of the graphs nested in it.
@@ -123,12 +129,9 @@ func (f *finder) weight(n *Node, input int, o *Origin, q *coded) (Weight, error)
 		if c := o.Constant; c.Tensor < 0 && o.Decoded == nil {
 			return Weight{}, refuse(n, input, o, fmt.Sprintf("of type %s, of which this operator is not known to make values", c.Type), quantizeAgain)
 		}
-		shape := o.Shape()
-		for len(shape) > 1 && o.Perm[len(shape)-1] < 0 {
-			shape = shape[:len(shape)-1]
-		}
+		shape := o.withoutAdded()
 		var problem, next string
-		if u, problem, next = meaning(n, input, shape); problem != "" {
+		if u, problem, next = f.meaning(n, input, shape); problem != "" {
 			return Weight{}, refuse(n, input, o, problem, next)
 		}
 		w.Behind = len(o.Perm) - len(shape)
