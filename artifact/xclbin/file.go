@@ -140,7 +140,7 @@ func (f *File) readHeader(r io.ReaderAt) error {
 	if err != nil {
 		return err
 	}
-	if known := min(len(b), len(magic)); string(b[:known]) != magic[:known] {
+	if known := min(len(b), len(magic)); known == 0 || string(b[:known]) != magic[:known] {
 		return &artifact.Error{Offset: atMagic, Thing: "header", Detail: fmt.Sprintf("begins with %q, %q was expected", b[:known], magic), Err: ErrNotXclbin}
 	}
 	if len(b) < headerBytes {

@@ -217,11 +217,14 @@ func TestReadErrors(t *testing.T) {
 	}
 }
 
-// A file that is cut anywhere is refused, wherever the cut is, and whether or not the length knows of it.
+// A file that is cut anywhere is refused, wherever the cut is, and whether or not the length knows of it. One of no bytes is of no kind.
 func TestTruncated(t *testing.T) {
 	t.Parallel()
 	whole := encode(t, xclbintest.MLIRAIE()) // without a tail: every byte counts
-	for n := range whole {
+	if _, err := read(nil); !errors.Is(err, xclbin.ErrNotXclbin) {
+		t.Errorf("an empty file: error %v, want %v", err, xclbin.ErrNotXclbin)
+	}
+	for n := 1; n < len(whole); n++ {
 		if _, err := read(whole[:n]); !errors.Is(err, artifact.ErrTruncated) {
 			t.Fatalf("of %d bytes: error %v, want %v", n, err, artifact.ErrTruncated)
 		}

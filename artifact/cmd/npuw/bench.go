@@ -41,7 +41,7 @@ func benchCommand() *cobra.Command {
 			"Where nothing is bound, the reference device computes a GEMM with the largest matrix among the operands.\n\n" +
 			"Results name the device as it reports itself: those of a stand-in are not those of an NPU.",
 		Example: "  npuw bench model.npuw\n" +
-			"  npuw bench model.npuw --device xrt --kernels dist --runs 100\n" +
+			"  npuw bench model.npuw --device xrt --kernels dist/kernels --runs 100\n" +
 			"  npuw bench model.npuw --json | jq '.kernels[].median_seconds'",
 		Args:              needs("FILE.npuw"),
 		ValidArgsFunction: completeFiles("npuw"),

@@ -34,13 +34,13 @@ func runCommand() *cobra.Command {
 		Long: "Compute the Whisper encoder straight from an artifact, on a device. All files of values are little-endian\n" +
 			"float32, row-major: the input is a log-mel spectrogram [mels, 2 x positions], the output [positions, d_model].\n" +
 			"The digest of every segment is checked first.\n\n" +
-			"With --expect the output is compared, and an absolute error beyond --tolerance is a failure. The relative\n" +
-			"error is that of the worst single value, zeros left out.\n\n" +
+			"With --expect the output is compared, and an absolute error beyond --tolerance is a failure. Weights in BF16 differ\n" +
+			"from a reference that has them unrounded by about 0.03. The relative error is that of the worst single value, zeros left out.\n\n" +
 			"On the device xrt, GEMMs whose contracts the artifact has run on the NPU, all else on the processor. Their xclbins are\n" +
-			"found in the folder --kernels by their content. `npuw device` lists the NPUs.",
+			"found in the folder --kernels by their content; folders in it are not looked into. `npuw device` lists the NPUs.",
 		Example: "  npuw run model.npuw --input mel.f32 --output y.f32\n" +
-			"  npuw run model.npuw --input mel.f32 --expect onnxruntime.f32 --profile\n" +
-			"  npuw run model.npuw --input mel.f32 --output y.f32 --device xrt --kernels dist",
+			"  npuw run model.npuw --input mel.f32 --expect onnxruntime.f32 --tolerance 0.05 --profile\n" +
+			"  npuw run model.npuw --input mel.f32 --output y.f32 --device xrt --kernels dist/kernels",
 		Args:              needs("FILE.npuw"),
 		ValidArgsFunction: completeFiles("npuw"),
 	}
@@ -52,7 +52,7 @@ func runCommand() *cobra.Command {
 	flags.StringVar(&f.device, "device", "cpu", "the DEVICE to compute on: cpu, or xrt")
 	flags.StringVarP(&f.kernels, "kernels", "k", "", "find the xclbins for --device xrt in the folder DIR")
 	flags.StringVar(&f.activations, "activations", "f32", "element FORMAT of what GEMMs and convolutions read: f32, or bf16")
-	flags.IntVarP(&f.jobs, "jobs", "j", 0, "use N workers (0: one a processor)")
+	flags.IntVarP(&f.jobs, "jobs", "j", 0, "work with N workers (default: one a processor)")
 	flags.BoolVar(&f.profile, "profile", false, "print what each kind of kernel, and each step, took")
 	flags.StringVar(&f.dump, "dump", "", "write every intermediate result to the folder DIR")
 	flags.BoolVar(&f.asJSON, "json", false, "print JSON")

@@ -26,7 +26,7 @@ func sourcesCommand() *cobra.Command {
 			"type and the tensor of the file that holds it. Files are recognised by content. In a graph, names are found by the paths of nodes,\n" +
 			"the names of tensors and the structure of the graph, which must agree; a name that was found in one way alone says in which.\n" +
 			"The parameters of any other model are its constants, under the file's names, with axes from the operators that use them.\n" +
-			"Of a model that lacks some of its family list the tensors. --json prints both.\n\n" +
+			"Where parameters of its family are missing, the tensors are listed instead. --json prints both.\n\n" +
 			"SOURCE may be a folder, as downloaded from a model hub: then say which file pack takes for the recipe, and why. With DECODER,\n" +
 			"SOURCE is the encoder's file and DECODER the decoder's, and the model is both.\n\n" +
 			"Reads no weight, but for what is compared: a second copy of a decoder's weights, biases that should be 0.",

@@ -250,7 +250,7 @@ func (x *candidate) worse(best *candidate, want Want) string {
 	a, b := x.models[want.Family], best.models[want.Family]
 	switch {
 	case want.rank(b) < 0 && want.rank(a) >= 0:
-		return "the recipe keeps codes, of which it has none"
+		return "the recipe keeps codes, and it has none that can be kept"
 	case want.rank(a) != want.rank(b):
 		return "less exact"
 	case a.guessed != b.guessed:
