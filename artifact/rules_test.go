@@ -223,7 +223,7 @@ func TestPaddingPosition(t *testing.T) {
 	t.Parallel()
 	whole, each, n := newSample(4096), uint64(37), uint64(0)
 	if testing.Short() {
-		each = 131
+		each = 1031
 	}
 	for i := range whole.operands {
 		so := &whole.operands[i]
@@ -260,7 +260,7 @@ func TestNotPadding(t *testing.T) {
 			o := &d.index.Operands[i]
 			bit := p.at(index) + n%uint64(p.Format.Bits())
 			d.data[d.index.Segments[o.Segment].Offset-4096+o.Offset+bit/8] ^= 1 << (bit % 8)
-			if n++; testing.Short() && n%7 > 0 {
+			if n++; testing.Short() && n%31 > 0 {
 				return
 			}
 			if err := check(d.bytes()); err != nil {
