@@ -1,6 +1,7 @@
 package release
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -108,6 +109,55 @@ func TestVerifyFaults(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// sideshow is a context that does something when it is asked for the n-th time whether it is over, and every n times from then on.
+type sideshow struct {
+	context.Context
+	n, asked int
+	again    bool
+	do       func()
+}
+
+func (s *sideshow) Err() error {
+	if s.asked++; s.asked == s.n || s.again && s.asked%s.n == 0 {
+		s.do()
+	}
+	return s.Context.Err()
+}
+
+// A set that is replaced while it is read is no fault: the one that takes its place is checked.
+func TestVerifyWhileReplaced(t *testing.T) {
+	t.Parallel()
+	o, other := bound(t), folder(t, two)
+	mustBuild(t, o)
+	mustBuild(t, other)
+	swap := func() {
+		for _, step := range [][2]string{{o.Out, o.Out + "-x"}, {other.Out, o.Out}, {o.Out + "-x", other.Out}} {
+			must(t, os.Rename(step[0], step[1]))
+		}
+	}
+	for n := 1; ; n++ {
+		ctx := &sideshow{Context: t.Context(), n: n, do: swap}
+		if err := Verify(ctx, o.Out); err != nil {
+			t.Fatalf("replaced at point %d: %v", n, err)
+		}
+		if ctx.asked < n {
+			if n < 6 {
+				t.Errorf("there were %d points", n)
+			}
+			break
+		}
+	}
+	write(t, filepath.Join(o.Out, "x"), "not of the set")
+	write(t, filepath.Join(other.Out, "x"), "not of the set")
+	err := Verify(&sideshow{Context: t.Context(), n: 3, again: true, do: swap}, o.Out)
+	if !strings.Contains(fmt.Sprint(err), "10 times; run again when no build does") {
+		t.Errorf("replaced all the time: %v", err)
+	}
+	if err := Verify(t.Context(), filepath.Join(o.Out, ListingName)); err == nil || !strings.Contains(err.Error(), "is not a folder") {
+		t.Errorf("a file: %v", err)
 	}
 }
 
