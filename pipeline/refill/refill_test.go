@@ -148,6 +148,9 @@ func TestRounded(t *testing.T) {
 			t.Parallel()
 			source := modelOf(t, whisperonnx.Odd, form)
 			for _, recipe := range recipe.Builtins() {
+				if form == "f64" && recipe.Name == "whisper-encoder/npu1-source" {
+					continue // which keeps what the source has, and refuses float64: no format of an operand holds it
+				}
 				set := packed(t, source, recipe.Name)
 				r := written(t, source, set)
 				if form != "f16" && form != "bf16" && r.Rounded != 0 {
