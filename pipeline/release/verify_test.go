@@ -221,6 +221,17 @@ func TestHostileListing(t *testing.T) {
 			t.Errorf("%s: %v, expected %q", test.to, err, test.want)
 		}
 	}
+	for what, bad := range map[string]string{
+		"objects": strings.Replace(good, `"artifacts": [`, `"artifacts": [`+strings.Repeat("{},", maxObjects), 1),
+		"values":  strings.Replace(good, `"artifacts": [`, `"artifacts": [{"parameters": [{"shape": [`+strings.Repeat("1,", maxCommas)+`1]}]}, `, 1),
+	} {
+		if _, err := ParseListing([]byte(bad)); err == nil || !strings.Contains(err.Error(), "more than 131072 objects, or 1048576 values") {
+			t.Errorf("many %s: %v", what, err)
+		}
+	}
+	if err := checkCounts([]byte(`{"a": "` + strings.Repeat(`{,\"`, maxCommas+1) + `"}`)); err != nil {
+		t.Errorf("in a text: %v", err)
+	}
 	for _, bad := range []string{"", "{}", "null", "[]", good + "{}", good + "x", strings.Repeat("[", 1<<20)} {
 		if _, err := ParseListing([]byte(bad)); err == nil {
 			t.Errorf("%.20q was taken", bad)

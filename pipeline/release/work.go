@@ -186,7 +186,7 @@ func readKept(path string) []Artifact {
 		return nil
 	}
 	var l keptList
-	if json.Unmarshal(text, &l) != nil {
+	if checkCounts(text) != nil || json.Unmarshal(text, &l) != nil {
 		return nil
 	}
 	return slices.DeleteFunc(l.Artifacts, func(a Artifact) bool {
