@@ -182,6 +182,7 @@ func TestPlaceError(t *testing.T) {
 		{&os.LinkError{Op: "rename", Err: syscall.EBUSY}, "mount point"},
 		{&os.LinkError{Op: "exchange", Err: syscall.EACCES}, "allow writing to it and to a, or"},
 		{&os.LinkError{Op: "exchange", Err: syscall.EPERM}, "allow writing"},
+		{&os.LinkError{Op: "exchange", Err: syscall.EXDEV}, "the image of a container"},
 	} {
 		if err := placeError(filepath.Join("a", "dist"), test.err); !strings.Contains(err.Error(), test.says) || !errors.Is(err, errors.Unwrap(test.err)) {
 			t.Errorf("%v, expected %q", err, test.says)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // errHeld is the error of a lock that another program has.
@@ -209,7 +210,10 @@ func placeError(out string, err error) error {
 		return err
 	}
 	next := mountAdvice
-	if errors.Is(err, fs.ErrPermission) {
+	switch {
+	case errors.Is(err, syscall.EXDEV): // no mount point, or checkMount would have said so
+		next = "a folder that the image of a container has cannot be replaced: remove it first, or give the set another folder (-out)"
+	case errors.Is(err, fs.ErrPermission):
 		next = fmt.Sprintf("allow writing to it and to %s, or give the set another folder (-out)", filepath.Dir(out))
 	}
 	return fmt.Errorf("%s: the set cannot be put in its place: %w; %s", out, link.Err, next)
