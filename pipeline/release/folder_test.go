@@ -60,9 +60,10 @@ func TestForeignFiles(t *testing.T) {
 				return
 			}
 			_, err := build(t, o)
+			_, planned := Changes(t.Context(), o)
 			for _, want := range test.says {
-				if err == nil || !strings.Contains(err.Error(), want) {
-					t.Errorf("%v, expected %q in it", err, want)
+				if err == nil || !strings.Contains(err.Error(), want) || planned == nil || !strings.Contains(planned.Error(), want) {
+					t.Errorf("%v, %v; expected %q in both", err, planned, want)
 				}
 			}
 			if before != "" && snapshotNames(t, o.Out) != before {
