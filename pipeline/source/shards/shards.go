@@ -21,7 +21,7 @@ import (
 // What an index may ask for.
 const (
 	maxIndex   = 32 << 20 // bytes
-	maxTensors = 1 << 18
+	maxTensors = 1 << 17
 	maxName    = 4096 // bytes of a tensor's name
 	maxFiles   = 1024
 )

@@ -168,7 +168,7 @@ func TestRefuses(t *testing.T) {
 				fmt.Fprintf(&b, `,"%d": "f"`, i)
 			}
 			replace("model.safetensors.index.json", `{"weight_map": {`+b.String()[1:]+`}}`)(t, dir)
-		}, source.ErrLimit, "more than 262144 tensors"},
+		}, source.ErrLimit, "more than 131072 tensors"},
 		"more files than the limit": {func(t *testing.T, dir string) {
 			var b strings.Builder
 			for i := range maxFiles + 1 {
