@@ -154,25 +154,38 @@ func gitlabCommands(text []byte, goVersion string) ([]string, error) {
 	return commands, nil
 }
 
-// mageArgs are what a command gives to mage: a target that this package has, with flags of it.
-func mageArgs(command string, targets map[string][]string) ([]string, error) {
+// target is what a mage target takes: so many arguments, and flags ("-out").
+type target struct {
+	args  int
+	flags []string
+}
+
+// mageArgs are what a command gives to mage: a target that this package has, with arguments and flags of it.
+func mageArgs(command string, targets map[string]target) ([]string, error) {
 	line, ok := strings.CutPrefix(command, "go tool mage ")
 	args := strings.Split(line, " ")
-	flags, known := targets[args[0]]
+	to, known := targets[args[0]]
 	if !ok || !known {
 		return nil, fmt.Errorf("%q: want go tool mage and one of %q", command, slices.Sorted(maps.Keys(targets)))
 	}
+	given := 0
 	for _, arg := range args[1:] {
 		flag, value, _ := strings.Cut(arg, "=")
-		if value == "" || !slices.Contains(flags, flag) {
-			return nil, fmt.Errorf("%q: %s is none of the flags %q with its value", command, arg, flags)
+		switch {
+		case !strings.HasPrefix(arg, "-"):
+			given++
+		case value == "" || !slices.Contains(to.flags, flag):
+			return nil, fmt.Errorf("%q: %s is none of the flags %q with its value", command, arg, to.flags)
 		}
+	}
+	if given != to.args {
+		return nil, fmt.Errorf("%q: %d arguments, want %d", command, given, to.args)
 	}
 	return args, nil
 }
 
-// ownTargets are the targets of this package, as mage sees them, with the flags of each.
-func ownTargets(t *testing.T) map[string][]string {
+// ownTargets are the targets of this package, as mage sees them.
+func ownTargets(t *testing.T) map[string]target {
 	t.Helper()
 	pkg, err := build.ImportDir(".", 0)
 	if err != nil {
@@ -182,13 +195,13 @@ func ownTargets(t *testing.T) map[string][]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	targets := map[string][]string{}
+	targets := map[string]target{}
 	for _, f := range info.Funcs {
-		name := strings.ToLower(f.TargetName())
-		targets[name] = nil
+		x := target{args: len(f.RequiredArgs())}
 		for _, a := range f.OptionalArgs() {
-			targets[name] = append(targets[name], "-"+a.Name)
+			x.flags = append(x.flags, "-"+a.Name)
 		}
+		targets[strings.ToLower(f.TargetName())] = x
 	}
 	return targets
 }
@@ -247,8 +260,10 @@ func TestExamples(t *testing.T) {
 	t.Parallel()
 	found := examples(t)
 	for name, calls := range found {
-		if !slices.ContainsFunc(calls, func(args []string) bool { return args[0] == "build:weights" }) {
-			t.Errorf("%s: %q makes no weights", name, calls)
+		for _, want := range []string{"build:weights", "release:verify"} {
+			if !slices.ContainsFunc(calls, func(args []string) bool { return args[0] == want }) {
+				t.Errorf("%s: %q leaves out %s", name, calls, want)
+			}
 		}
 	}
 	files, err := os.ReadDir("examples")
@@ -279,6 +294,7 @@ func TestExamplesDamaged(t *testing.T) {
 		{"gitlab.yml", "[.cache/]", "[cache/]", "not in the cache"},
 		{"gitlab.yml", "GIT_SUBMODULE_STRATEGY: normal", "A: b", "submodules"},
 		{"gitlab.yml", "build:weights", "ci", "one of"},
+		{"gitlab.yml", "release:verify dist", "release:verify", "0 arguments, want 1"},
 		{"gitlab.yml", "  image", " image", "mapping values"},
 	} {
 		t.Run(x.file+" "+x.new, func(t *testing.T) {

@@ -31,6 +31,7 @@ const (
 	ByValue     Way = "value"     // the name of the tensor, which is one of a state dict
 	ByStructure Way = "structure" // what the operand is to the graph
 	ByState     Way = "state"     // the name of the tensor, in a file that holds a state dict and no graph
+	ByTensor    Way = "tensor"    // the name of the tensor, whatever it is: in a model of no known family
 )
 
 // Attribute is one size or constant of a model ("layers", "d_model", "heads", "ffn", "mels", "positions", "eps").

@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"math/bits"
+	"strings"
 
 	"npuw/artifact"
 	"npuw/artifact/element"
@@ -182,7 +183,19 @@ func (r *Recipe) resolve(rule *rule, axes []layout.Axis, t thing) (layout.Layout
 			}
 		}
 	}
-	l, err := rule.spec.Resolve(axes)
+	spec, err := rule.spec, error(nil)
+	if rule.rowMajor {
+		var digits strings.Builder
+		for i := range axes {
+			digits.WriteByte(axes[i].Name)
+			digits.WriteString("* ")
+		}
+		spec, err = layout.Parse(strings.TrimSuffix(digits.String(), " "))
+	}
+	var l layout.Layout
+	if err == nil {
+		l, err = spec.Resolve(axes)
+	}
 	if err != nil {
 		return layout.Layout{}, r.doc.fault(rule.block.where("layout", 0), "layout %q for %s, axes %q, shape %d: %v",
 			rule.notation, t.name, t.axes, t.shape, err)

@@ -88,6 +88,12 @@ func Parse(file string, text []byte) (*Recipe, error) {
 	return r, nil
 }
 
+// KeepsSource reports whether the recipe leaves to the source how numbers of some operand are held: then a source of codes is what it
+// is for.
+func (r *Recipe) KeepsSource() bool {
+	return slices.ContainsFunc(r.rules, func(x rule) bool { return x.encoding.kept })
+}
+
 // checkHead checks what stands outside the rules, and sets what follows from it.
 func (r *Recipe) checkHead() error {
 	root := r.doc.root

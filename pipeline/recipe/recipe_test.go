@@ -162,3 +162,13 @@ func TestDigest(t *testing.T) {
 		}
 	}
 }
+
+// The built-in recipes that keep what a quantized source has say so.
+func TestKeepsSource(t *testing.T) {
+	t.Parallel()
+	for _, r := range Builtins() {
+		if want := strings.HasSuffix(r.Name, "-source"); r.KeepsSource() != want {
+			t.Errorf("%s: %v", r.Name, r.KeepsSource())
+		}
+	}
+}

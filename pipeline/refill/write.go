@@ -194,7 +194,7 @@ func (w *writer) readBack(paths []string) error {
 		}
 	}
 	// A bias of keys is left out where it is 0; one that is tied to another parameter may be so no longer.
-	if _, err := w.recognise(); err != nil {
+	if _, err := w.recognise(w.set.File.Index.Model.Family); err != nil {
 		return w.mismatch("", "with the values of %s it is another model: %v", w.set.File.Path, err)
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 
 	"npuw/artifact"
 	"npuw/pipeline"
+	"npuw/pipeline/model/families"
 	"npuw/pipeline/pack"
 	"npuw/pipeline/recipe"
 )
@@ -136,16 +137,16 @@ func checkRecipe(name string) error {
 	return nil
 }
 
-// familyOf gives the family of the models that a recipe is for, "" for no recipe.
-func familyOf(recipeName string) (string, error) {
+// wantOf gives what a folder is to have for a recipe; no recipe wants anything.
+func wantOf(recipeName string) (families.Want, error) {
 	if err := checkRecipe(recipeName); err != nil || recipeName == "" {
-		return "", err
+		return families.Want{}, err
 	}
 	r, err := pipeline.FindRecipe(recipeName)
 	if err != nil {
-		return "", err
+		return families.Want{}, err
 	}
-	return r.Family, nil
+	return families.Want{Family: r.Family, Codes: r.KeepsSource()}, nil
 }
 
 // prepare plans the artifact of a model, bound to the contracts in the file kernels if that is named, and tells on w which file of a folder

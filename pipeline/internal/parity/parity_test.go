@@ -98,7 +98,7 @@ func compare(t *testing.T, c whisperonnx.Config, model string, input []float32, 
 	t.Helper()
 	want := runONNX(t, c, model, input)
 	var first []float32
-	for _, r := range recipe.Builtins() {
+	for _, r := range recipe.BuiltinsFor("whisper-encoder") {
 		if !wanted(r) {
 			continue
 		}

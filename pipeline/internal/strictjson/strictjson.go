@@ -1,5 +1,5 @@
-// Package strictjson reads JSON of model files strictly and in bounds: no key twice, no number that is not an unsigned integer, nothing
-// behind the end. Every error is a *source.Error with the offset in the file.
+// Package strictjson reads JSON of model files strictly and in bounds: no key twice, sizes that are unsigned integers, nothing behind the
+// end. Every error is a *source.Error with the offset in the file.
 package strictjson
 
 import (
@@ -98,6 +98,20 @@ func (j *Reader) Number() (uint64, error) {
 		return 0, j.Fail(source.ErrCorrupt, fmt.Sprintf("%.200q, expected a number from 0 to 2^63-1", fmt.Sprint(t)))
 	}
 	return n, nil
+}
+
+// Real reads a number of any kind.
+func (j *Reader) Real() (float64, error) {
+	t, err := j.token()
+	if err != nil {
+		return 0, err
+	}
+	text, _ := t.(json.Number)
+	x, err := strconv.ParseFloat(string(text), 64)
+	if err != nil {
+		return 0, j.Fail(source.ErrCorrupt, fmt.Sprintf("%.200q, expected a number", fmt.Sprint(t)))
+	}
+	return x, nil
 }
 
 // Numbers reads an array of at most as many numbers.

@@ -11,14 +11,19 @@ import (
 )
 
 // Open opens the model file at path and gives the models in it: a checkpoint of an encoder and a decoder is a model of each family,
-// and one of the family of both. The first is the one to take when nobody asks for another. There is none if the file can be read
-// and belongs to no known family; a file that belongs to one and does not fit it is an error. The catalogue is the caller's to close.
-func Open(path string) (*source.Catalogue, []*model.Model, error) {
+// and one of the family of both. The first is the one to take when nobody asks for another. A file that belongs to no known family is
+// one of generic.Family; there is none if it holds no weights. A file that belongs to a family and does not fit it is an error. The
+// catalogue is the caller's to close.
+func Open(path string) (*source.Catalogue, []*model.Model, error) { return OpenAs(path, "") }
+
+// OpenAs is Open for whoever wants models of one family: as generic.Family every file is taken, of a known family or not; of any other
+// family there is no model in a file that is not recognised. Without a family it is Open.
+func OpenAs(path, family string) (*source.Catalogue, []*model.Model, error) {
 	c, recognise, err := open(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	models, err := recognise()
+	models, err := recognise(family)
 	if err != nil && !errors.Is(err, source.ErrNotRecognised) {
 		c.Close()
 		return nil, nil, err
@@ -32,10 +37,10 @@ func OpenCatalogue(path string) (*source.Catalogue, error) {
 	return c, err
 }
 
-// OpenRecogniser opens the model file at path and gives what recognises the models in it: each time that it is called, from what the files
-// of the catalogue hold then. Its error wraps source.ErrNotRecognised if there is none of a known family. The catalogue is the caller's
-// to close.
-func OpenRecogniser(path string) (c *source.Catalogue, recognise func() ([]*model.Model, error), err error) {
+// OpenRecogniser opens the model file at path and gives what recognises the models in it, as OpenAs does: each time that it is called, from
+// what the files of the catalogue hold then. Its error wraps source.ErrNotRecognised if there is none. The catalogue is the caller's to
+// close.
+func OpenRecogniser(path string) (c *source.Catalogue, recognise func(family string) ([]*model.Model, error), err error) {
 	return open(path)
 }
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"npuw/pipeline/model"
+	"npuw/pipeline/model/generic"
 	"npuw/pipeline/model/whisper"
 	"npuw/pipeline/source"
 	"npuw/pipeline/source/shards"
@@ -49,12 +50,15 @@ const (
 )
 
 func (p precision) String() string {
-	return [...]string{"float32", "16-bit floats", "quantized"}[p]
+	return [...]string{"float32", "16-bit floats", "codes with scales"}[p]
 }
 
 // kindOrder are the kinds of catalogues, the best first: what holds the values as they were trained, and by name, before what was made
 // of it.
 var kindOrder = []string{"safetensors", "torch", "onnx", "openvino", "gguf", "ggml"}
+
+// noKnown is why a file with some model is not taken.
+const noKnown = "no family of models that npuw knows"
 
 // candidate is a model file of a folder.
 type candidate struct {
@@ -68,7 +72,22 @@ type candidate struct {
 // merit is what speaks for a candidate's model.
 type merit struct {
 	precision precision
+	codes     bool // that an operand can keep
 	guessed   bool
+}
+
+// Want is what a folder is looked through for.
+type Want struct {
+	Family string // "" for the first of familyOrder that the folder has
+	Codes  bool   // codes with scales are wanted as they are
+}
+
+// rank is how good m is for w: the less the better.
+func (w Want) rank(m merit) precision {
+	if w.Codes && m.codes {
+		return -1
+	}
+	return m.precision
 }
 
 // kindRank is the place of x's kind in kindOrder, behind all if it has none.
@@ -79,39 +98,40 @@ func (x *candidate) kindRank() int {
 	return len(kindOrder)
 }
 
-// OpenAny opens a file, as Open does, or the best file of a folder, as OpenFolder does. It gives no Folder for a file.
-func OpenAny(path, family string) (*source.Catalogue, []*model.Model, *Folder, error) {
+// OpenAny opens a file, as OpenAs does, or the best file of a folder, as OpenFolder does. It gives no Folder for a file.
+func OpenAny(path string, want Want) (*source.Catalogue, []*model.Model, *Folder, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return OpenFolder(path, family)
+		return OpenFolder(path, want)
 	}
-	c, models, err := Open(path)
+	c, models, err := OpenAs(path, want.Family)
 	return c, models, nil, err
 }
 
-// OpenFolder opens the file of a folder, as it comes from a model hub, that is the best for models of a family; family "" stands for the
-// first of familyOrder that the folder has. Files are recognised by content. Float32 is better than 16-bit floats, those are better than
-// quantized weights; then a file that tells all sizes is better than one that does not; then kinds are as in kindOrder; then one
+// OpenFolder opens the file of a folder, as it comes from a model hub, that is the best for what is wanted. Files are recognised by
+// content. Float32 is better than 16-bit floats, those are better than quantized weights, but where codes are wanted a file that has
+// them is the best; then a file that tells all sizes is better than one that does not; then kinds are as in kindOrder; then one
 // file is better than several. There must be one best.
-func OpenFolder(dir, family string) (*source.Catalogue, []*model.Model, *Folder, error) {
+func OpenFolder(dir string, want Want) (*source.Catalogue, []*model.Model, *Folder, error) {
 	list, err := candidates(dir)
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	for i := range list {
-		list[i].look()
+		list[i].look(want.Family)
 	}
-	if family == "" {
-		family = firstFamily(list)
+	if want.Family == "" {
+		want.Family = firstFamily(list)
 	}
-	f, err := choose(dir, family, list)
+	f, err := choose(dir, want, list)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	c, models, err := Open(f.Taken)
+	c, models, err := OpenAs(f.Taken, want.Family)
 	return c, models, f, err
 }
 
-// firstFamily is the first of familyOrder that a file of list has; the first of all if none has any.
+// firstFamily is the first of familyOrder that a file of list has; the first of all if none has any. A file of no known family is what
+// the folder is for only if no other file might be it.
 func firstFamily(list []candidate) string {
 	for _, family := range familyOrder {
 		for _, x := range list {
@@ -119,6 +139,9 @@ func firstFamily(list []candidate) string {
 				return family
 			}
 		}
+	}
+	if len(list) > 0 && !slices.ContainsFunc(list, func(x candidate) bool { return x.problem != "" }) {
+		return generic.Family
 	}
 	return familyOrder[0]
 }
@@ -187,21 +210,23 @@ func newCandidate(path string) (candidate, bool) {
 	return candidate{path: path}, err == nil
 }
 
-// look finds out which models are in the file.
-func (x *candidate) look() {
-	c, models, err := Open(x.path)
+// look finds out which models are in the file, for whoever wants those of family.
+func (x *candidate) look(family string) {
+	c, models, err := OpenAs(x.path, family)
 	if err != nil {
 		x.problem = strings.TrimPrefix(err.Error(), x.path+": ")
 		return
 	}
 	defer c.Close()
 	if len(models) == 0 {
-		x.problem = "no family of models that npuw knows"
+		x.problem = noKnown
 		return
 	}
 	x.kind, x.files, x.models = c.Kind, len(c.Files), make(map[string]merit, len(models))
 	for _, m := range models {
-		x.models[m.Family] = merit{precisionOf(m), m.Guessed}
+		x.models[m.Family] = merit{
+			precisionOf(m), slices.ContainsFunc(m.Parameters, func(p model.Parameter) bool { return p.Tensor.Codes != nil }), m.Guessed,
+		}
 	}
 }
 
@@ -220,11 +245,13 @@ func precisionOf(m *model.Model) precision {
 	return worst
 }
 
-// worse tells why x is worse than best for family: "" where it is not.
-func (x *candidate) worse(best *candidate, family string) string {
-	a, b := x.models[family], best.models[family]
+// worse tells why x is worse than best: "" where it is not.
+func (x *candidate) worse(best *candidate, want Want) string {
+	a, b := x.models[want.Family], best.models[want.Family]
 	switch {
-	case a.precision != b.precision:
+	case want.rank(b) < 0 && want.rank(a) >= 0:
+		return "the recipe keeps codes, of which it has none"
+	case want.rank(a) != want.rank(b):
 		return "less exact"
 	case a.guessed != b.guessed:
 		return "as exact, but nothing tells all of its sizes"
@@ -236,8 +263,9 @@ func (x *candidate) worse(best *candidate, family string) string {
 	return ""
 }
 
-// choose takes the best file for family.
-func choose(dir, family string, list []candidate) (*Folder, error) {
+// choose takes the best file for what is wanted, of a family.
+func choose(dir string, want Want, list []candidate) (*Folder, error) {
+	family := want.Family
 	var fit []candidate
 	f := &Folder{}
 	for _, x := range list {
@@ -248,7 +276,7 @@ func choose(dir, family string, list []candidate) (*Folder, error) {
 	slices.SortStableFunc(fit, func(x, y candidate) int {
 		a, b := x.models[family], y.models[family]
 		guessed := map[bool]int{true: 1}
-		return cmp.Or(cmp.Compare(a.precision, b.precision), guessed[a.guessed]-guessed[b.guessed], x.kindRank()-y.kindRank(), x.files-y.files)
+		return cmp.Or(cmp.Compare(want.rank(a), want.rank(b)), guessed[a.guessed]-guessed[b.guessed], x.kindRank()-y.kindRank(), x.files-y.files)
 	})
 	for i := range fit {
 		x := &fit[i]
@@ -257,7 +285,7 @@ func choose(dir, family string, list []candidate) (*Folder, error) {
 			f.Taken, f.Why = x.path, what
 			continue
 		}
-		why := x.worse(&fit[0], family)
+		why := x.worse(&fit[0], want)
 		if why == "" {
 			return nil, &source.Error{
 				File: dir, Offset: -1, Err: source.ErrMismatch, Next: "give the one that you mean instead of the folder",
@@ -281,6 +309,9 @@ func choose(dir, family string, list []candidate) (*Folder, error) {
 func (x *candidate) unfit(family string) string {
 	if x.problem != "" {
 		return x.problem
+	}
+	if _, ok := x.models[generic.Family]; ok {
+		return noKnown
 	}
 	var has []string
 	for _, other := range familyOrder {

@@ -55,6 +55,7 @@ func TestOpenFolder(t *testing.T) {
 	f32, f16 := string(checkpoints.Safetensors(state(element.F32))), string(checkpoints.Safetensors(state(element.F16)))
 	torch := string(checkpoints.TorchZip(checkpoints.Saved{Views: checkpoints.Views(state(element.F32))}))
 	encoder := string(checkpoints.Safetensors(checkpoints.Encoder(whisperonnx.Odd)))
+	vad := string(checkpoints.Safetensors(state(element.F32)[:1]))
 	for name, x := range map[string]struct {
 		files         map[string]string
 		family, taken string
@@ -83,13 +84,20 @@ func TestOpenFolder(t *testing.T) {
 		"a file of nothing that is known": {
 			map[string]string{"model.safetensors": f32, "vad.safetensors": string(checkpoints.Safetensors(nil)), "config.json": config}, "", "model.safetensors", []string{"vad.safetensors: no family"},
 		},
+		"a model of no known family beside one that is known": {
+			map[string]string{"model.safetensors": f32, "vad.safetensors": vad, "config.json": config}, "", "model.safetensors", []string{"vad.safetensors: no family"},
+		},
+		"a model of no known family alone": {map[string]string{"vad.safetensors": vad}, "", "vad.safetensors", nil},
+		"any model, asked for": {
+			map[string]string{"vad.safetensors": vad, "x.safetensors": f32[:99]}, "generic", "vad.safetensors", []string{"x.safetensors: at byte 0"},
+		},
 		"PyTorch in a folder of ONNX": {map[string]string{"onnx/model.bin": f32, "onnx/config.json": config}, "", "onnx/model.bin", nil},
 		"other folders do not count":  {map[string]string{"model.safetensors": f32, "config.json": config, "checkpoint-1/model.safetensors": f32}, "", "model.safetensors", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := folder(t, x.files)
-			c, models, f, err := families.OpenAny(dir, x.family)
+			c, models, f, err := families.OpenAny(dir, families.Want{Family: x.family})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -114,7 +122,7 @@ func TestOpenFolderOfShards(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, _, f, err := families.OpenFolder(dir, "")
+	c, _, f, err := families.OpenFolder(dir, families.Want{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +134,7 @@ func TestOpenFolderOfShards(t *testing.T) {
 	if err := os.WriteFile(whole, checkpoints.Safetensors(state(element.F32)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, _, f, err = families.OpenFolder(dir, "")
+	c, _, f, err = families.OpenFolder(dir, families.Want{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +153,7 @@ func TestOpenFolderWithoutConfig(t *testing.T) {
 	if err := whisperonnx.Write(path, c); err != nil {
 		t.Fatal(err)
 	}
-	opened, models, f, err := families.OpenFolder(dir, "")
+	opened, models, f, err := families.OpenFolder(dir, families.Want{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,14 +188,19 @@ func TestOpenFolderRefuses(t *testing.T) {
 			"whisper-decoder", source.ErrNotRecognised,
 			[]string{"no file for a whisper-decoder", "encoder_model.onnx: holds no whisper-decoder but whisper-encoder", "x.safetensors: at byte 0"},
 		},
-		"none of any":     {map[string]string{"x.safetensors": f32[:99]}, "", source.ErrNotRecognised, []string{"no file for a whisper-encoder"}},
+		"none of any": {map[string]string{"x.safetensors": f32[:99]}, "", source.ErrNotRecognised, []string{"no file for a whisper-encoder"}},
+		"one that is unknown, beside one that fails": {
+			map[string]string{"vad.safetensors": string(checkpoints.Safetensors(state(element.F32)[:1])), "x.safetensors": f32[:99]},
+			"", source.ErrNotRecognised,
+			[]string{"no file for a whisper-encoder", "vad.safetensors: no family", "x.safetensors: at byte 0"},
+		},
 		"too many models": {many, "", source.ErrLimit, []string{"more than 128 model files"}},
 		"too many of all": {crowd, "", source.ErrLimit, []string{"more than 4096 files"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := folder(t, x.files)
-			c, models, f, err := families.OpenFolder(dir, x.family)
+			c, models, f, err := families.OpenFolder(dir, families.Want{Family: x.family})
 			if c != nil || models != nil || f != nil || !errors.Is(err, x.want) || strings.Contains(err.Error(), "\n") {
 				t.Fatalf("%v, expected %v", err, x.want)
 			}
@@ -204,7 +217,7 @@ func TestOpenFolderRefuses(t *testing.T) {
 		if err := fifo.Make(filepath.Join(dir, "pipe.safetensors")); err != nil {
 			t.Fatal(err)
 		}
-		c, _, f, err := families.OpenFolder(dir, "")
+		c, _, f, err := families.OpenFolder(dir, families.Want{})
 		if err != nil || len(f.NotTaken) != 0 {
 			t.Fatalf("%+v, %v", f, err)
 		}

@@ -40,14 +40,18 @@ type half struct {
 // FamilyWhole, in that order. The number of heads, which tensors do not tell, comes from config.json in the model's folder or
 // from the sizes that the catalogue states; all other sizes that they give must agree with the tensors. The error wraps
 // source.ErrNotRecognised if the names are not Whisper's, and is another one if a parameter is missing, left over, given twice or of
-// the wrong shape. No weight is read, unless the projection to logits is stored apart: then it is compared with the embedding.
+// the wrong shape. No weight is read but what is compared: a projection to logits that is stored apart with the
+// embedding, and biases of keys with 0.
 func FromState(c *source.Catalogue) ([]*model.Model, error) {
 	s := &state{c: c, configPath: configBeside(c.Path)}
 	if err := s.name(); err != nil {
 		return nil, err
 	}
-	hasEncoder, hasDecoder := s.has(prefix+"conv1.", prefix+"conv2.", prefix+"layers.0.self_attn."),
-		s.has(decoderPrefix+"embed_tokens.", decoderPrefix+"layers.0.self_attn.", decoderPrefix+"layers.0.encoder_attn.")
+	hasEncoder := s.has(prefix+"conv1.", prefix+"conv2.", prefix+"layers.0.self_attn.")
+	hasDecoder := s.has(decoderPrefix+"embed_tokens.", decoderPrefix+"layers.0.self_attn.", decoderPrefix+"layers.0.encoder_attn.")
+	if hasDecoder && !hasEncoder && s.has(prefix) {
+		hasDecoder = false // the decoder of another encoder, as BART has it
+	}
 	if !hasEncoder && !hasDecoder {
 		return nil, &source.Error{
 			File: c.Path, Offset: -1, Next: "`npuw sources` lists what the file holds", Err: source.ErrNotRecognised,

@@ -306,6 +306,9 @@ func TestStateRefuses(t *testing.T) {
 		"names of another model": {func(list []checkpoints.Tensor) []checkpoints.Tensor {
 			return checkpoints.Renamed(list, func(n string) string { return "bert." + n })
 		}, source.ErrNotRecognised, []string{"npuw sources"}},
+		"a decoder of another encoder": {func(list []checkpoints.Tensor) []checkpoints.Tensor {
+			return checkpoints.Renamed(list, func(n string) string { return strings.Replace(n, "encoder.conv", "encoder.embed", 1) })
+		}, source.ErrNotRecognised, []string{"no Whisper"}},
 		"a parameter is missing": {func(list []checkpoints.Tensor) []checkpoints.Tensor {
 			at(list, "encoder.layers.1.fc2.bias").Name = "unused"
 			return list

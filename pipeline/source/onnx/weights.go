@@ -41,7 +41,7 @@ type Weight struct {
 // to compute with them (quantized.go); their values are computed as they are read. Any other use of such a constant is an error that names
 // node and operator. Constants that nothing uses are not listed.
 func (m *Model) Weights() ([]Weight, error) {
-	f := &finder{Model: m, operands: map[Use]*coded{}, decoded: map[*Node]*coded{}}
+	f := m.finder()
 	if err := f.findCodes(m.Graph); err != nil {
 		return nil, err
 	}
@@ -51,9 +51,14 @@ func (m *Model) Weights() ([]Weight, error) {
 // finder finds the weights of a model.
 type finder struct {
 	*Model
+	general  bool             // of any model, for Operands
 	operands map[Use]*coded   // that are codes; nil for scales and zero points
 	decoded  map[*Node]*coded // what nodes make of codes
 	examined uint64           // numbers, of maxExamined
+}
+
+func (m *Model) finder() *finder {
+	return &finder{Model: m, operands: map[Use]*coded{}, decoded: map[*Node]*coded{}}
 }
 
 // weightsOf adds the weights of g and of the graphs nested in it.
@@ -117,12 +122,9 @@ func (f *finder) weight(n *Node, input int, o *Origin, q *coded) (Weight, error)
 		if c := o.Constant; c.Tensor < 0 && o.Decoded == nil {
 			return Weight{}, refuse(n, input, o, fmt.Sprintf("of type %s, of which this operator is not known to make values", c.Type), quantizeAgain)
 		}
-		shape := o.Shape()
-		for len(shape) > 1 && o.Perm[len(shape)-1] < 0 {
-			shape = shape[:len(shape)-1]
-		}
+		shape := o.withoutAdded()
 		var problem, next string
-		if u, problem, next = meaning(n, input, shape); problem != "" {
+		if u, problem, next = f.meaning(n, input, shape); problem != "" {
 			return Weight{}, refuse(n, input, o, problem, next)
 		}
 		w.Behind = len(o.Perm) - len(shape)

@@ -15,7 +15,7 @@ type index struct {
 	names    []string          // of tensors, in the order of the file
 	files    []string          // in the order in which they are first named
 	fileOf   map[string]string // tensor to file
-	total    uint64            // bytes of all tensors
+	total    float64           // bytes of all tensors
 	hasTotal bool
 }
 
@@ -56,7 +56,7 @@ func (x *index) readMetadata(j *strictjson.Reader) error {
 		if key != "total_size" {
 			return j.Skip()
 		}
-		x.total, err = j.Number()
+		x.total, err = j.Real() // some writers count bytes in fractions
 		x.hasTotal = true
 		return err
 	})

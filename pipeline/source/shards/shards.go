@@ -102,10 +102,10 @@ func addShards(c *source.Catalogue) error {
 	if found != len(x.fileOf) {
 		return x.notThere(c)
 	}
-	if counted && x.total != uint64(total) {
+	if counted && x.total != float64(total) {
 		return &source.Error{
 			File: f.Path, Offset: -1, Thing: "total_size", Err: source.ErrMismatch, Next: nextWhole,
-			Problem: fmt.Sprintf("says %d bytes, the files have %d of tensors", x.total, total),
+			Problem: fmt.Sprintf("says %.0f bytes, the files have %d of tensors", x.total, total),
 		}
 	}
 	return nil

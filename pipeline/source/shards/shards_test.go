@@ -38,6 +38,15 @@ func read(t *testing.T, c *source.Catalogue) {
 	}
 }
 
+func contents(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 func TestOpen(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -57,6 +66,15 @@ func TestOpen(t *testing.T) {
 	if index, ok := IndexOf(c.Files[1].Path); !ok || index != path {
 		t.Errorf("%s, %v", index, ok)
 	}
+	fraction := strings.Replace(string(contents(t, path)), `"total_size": 60`, `"total_size": 60.0`, 1)
+	if err := os.WriteFile(path, []byte(fraction), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Close()
 	if _, ok := IndexOf(path); ok {
 		t.Error("an index has no index")
 	}
@@ -113,9 +131,9 @@ func TestRefuses(t *testing.T) {
 	edit := func(from, to string) func(t *testing.T, dir string) {
 		return func(t *testing.T, dir string) {
 			path := filepath.Join(dir, "model.safetensors.index.json")
-			text, err := os.ReadFile(path)
-			if err != nil || !strings.Contains(string(text), from) {
-				t.Fatalf("%s: %v", text, err)
+			text := contents(t, path)
+			if !strings.Contains(string(text), from) {
+				t.Fatalf("%q is not in %s", from, text)
 			}
 			if err := os.WriteFile(path, []byte(strings.Replace(string(text), from, to, 1)), 0o600); err != nil {
 				t.Fatal(err)
