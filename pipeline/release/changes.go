@@ -34,7 +34,8 @@ type Change struct {
 // maxReasons is how many parameters Changes names, one by one.
 const maxReasons = 3
 
-// Changes says what Build would make, and why, and makes nothing. A folder that Build would not replace is an error. Weights are read where the cache does not know them.
+// Changes says what Build would make, and why, and makes nothing. A folder that Build would not replace is an error. Weights are read where
+// the cache does not know them.
 func Changes(ctx context.Context, opts Options) ([]Change, error) {
 	m, err := readManifest(opts.Manifest)
 	if err != nil {

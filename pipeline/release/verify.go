@@ -69,8 +69,8 @@ func verifyOnce(ctx context.Context, dir string) (replaced bool, err error) {
 	if err == nil {
 		err = v.verdict(dir)
 	}
-	now, there := os.Lstat(real)
-	return there != nil || !os.SameFile(before, now), err
+	now, gone := os.Lstat(real)
+	return gone != nil || !os.SameFile(before, now), err
 }
 
 // verdict is the error that names the faults; nil if there are none.
