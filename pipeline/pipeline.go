@@ -42,6 +42,11 @@ type Build struct {
 // .txtpb), or empty for the default of the model's family. Of a folder it takes the file that is the best for the recipe, as
 // families.OpenFolder does. The Build must be closed.
 func Prepare(path, recipeName string) (*Build, error) {
+	return PrepareFiles([]string{path}, recipeName)
+}
+
+// PrepareFiles is Prepare for a model whose encoder and decoder may stand in files of their own.
+func PrepareFiles(paths []string, recipeName string) (*Build, error) {
 	b := &Build{}
 	var want families.Want
 	if recipeName != "" {
@@ -51,7 +56,7 @@ func Prepare(path, recipeName string) (*Build, error) {
 		}
 		want = families.Want{Family: b.Recipe.Family, Codes: b.Recipe.KeepsSource()}
 	}
-	c, models, folder, err := families.OpenAny(path, want)
+	c, models, folder, err := families.OpenAll(paths, want)
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,15 @@ type Parameter struct {
 	// Ways are those by which the name was found; all of them gave this name.
 	Ways []Way
 	Note string // a name in the file that is another one and does not count, and why; "" for none
+	// Copies are other tensors of an ONNX file that are this parameter too, equal in every value: in the other branch of a decoder that
+	// was merged of two, or as the projection to logits.
+	Copies []Copy
+}
+
+// Copy is another tensor that holds a parameter, and the order of its axes, as Parameter has them.
+type Copy struct {
+	Tensor source.Tensor
+	Perm   []int
 }
 
 // Way is a way in which a parameter gets its name.

@@ -19,22 +19,24 @@ type builtin struct {
 	text   []byte
 }
 
-// families has the built-in recipes of each family package, in the order in which they are listed, and the names of those that are the
-// default of a family.
+// families has the built-in recipes of each package of families, and the names of those that are the default of a family, both in the order
+// in which they are listed.
 var families = []struct {
 	files    embed.FS
 	defaults []string
 }{
-	{whisper.Files, []string{whisper.Default}},
+	{whisper.Files, whisper.Defaults},
 	{generic.Files, []string{generic.Default}},
 }
 
-// builtins parses the built-in recipes: package by package, of each sorted by name, the default of a family before its others.
+// builtins parses the built-in recipes: families in the order of their defaults, and of a family the default before the others, which are
+// sorted by name.
 var builtins = sync.OnceValue(func() []builtin {
 	type entry struct {
 		builtin
 		source int // position in families
-		rank   int // 0: the family's default
+		family int // position of its default
+		rank   int // 0: the default
 	}
 	var found []entry
 	for i, family := range families {
@@ -52,15 +54,16 @@ var builtins = sync.OnceValue(func() []builtin {
 				panic(err) // compiled in; the tests parse it
 			}
 			r.doc.file = r.Name // what a person knows it by
+			of := slices.IndexFunc(family.defaults, func(name string) bool { return strings.HasPrefix(name, r.Family+"/") })
 			rank := 1
-			if slices.Contains(family.defaults, r.Name) {
+			if of >= 0 && family.defaults[of] == r.Name {
 				rank = 0
 			}
-			found = append(found, entry{builtin{r, text}, i, rank})
+			found = append(found, entry{builtin{r, text}, i, of, rank})
 		}
 	}
 	slices.SortFunc(found, func(a, b entry) int {
-		return cmp.Or(a.source-b.source, strings.Compare(a.recipe.Family, b.recipe.Family), a.rank-b.rank, strings.Compare(a.recipe.Name, b.recipe.Name))
+		return cmp.Or(a.source-b.source, a.family-b.family, a.rank-b.rank, strings.Compare(a.recipe.Name, b.recipe.Name))
 	})
 	list := make([]builtin, len(found))
 	for i := range found {
@@ -69,7 +72,7 @@ var builtins = sync.OnceValue(func() []builtin {
 	return list
 })
 
-// Builtins returns the built-in recipes: those of known families first, sorted by name, the default of each family before its others.
+// Builtins returns the built-in recipes, family by family, the default of each before its others, which are sorted by name.
 func Builtins() []*Recipe {
 	list := builtins()
 	recipes := make([]*Recipe, len(list))

@@ -107,7 +107,7 @@ func FuzzParseRelease(f *testing.F) {
 		}
 		line := 0
 		for _, a := range release.Artifacts {
-			if a.Source == "" || checkOutput(a.Output) != nil || a.Line < max(line, 1) {
+			if len(a.Sources) == 0 || checkOutput(a.Output) != nil || a.Line < max(line, 1) {
 				t.Fatalf("%+v after line %d", a, line)
 			}
 			line = a.Line

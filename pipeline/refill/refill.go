@@ -89,6 +89,14 @@ func (r *Model) match() error {
 			return err
 		}
 		r.weights = append(r.weights, w)
+		for _, c := range p.Copies {
+			same := *p
+			same.Tensor, same.Perm = c.Tensor, c.Perm
+			if w, err = r.weight(&same, v); err != nil {
+				return err
+			}
+			r.weights = append(r.weights, w)
+		}
 	}
 	for _, v := range r.set.Parameters { // the first left over, whatever order the map has
 		if values[v.Name] != nil {

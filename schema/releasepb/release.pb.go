@@ -1346,8 +1346,8 @@ func (x *Release) GetArtifact() []*Artifact {
 // Artifact is one .npuw file of a release.
 type Artifact struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The model.
-	Source string `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	// The model; or its files, if the encoder is in one and the decoder in another.
+	Source []string `protobuf:"bytes,1,rep,name=source,proto3" json:"source,omitempty"`
 	// A built-in recipe's name, or the path of a recipe file (one that ends in .txtpb). Left out: the default of the model's family.
 	Recipe string `protobuf:"bytes,2,opt,name=recipe,proto3" json:"recipe,omitempty"`
 	// The file's path in the set, ending in .npuw; subfolders are made as needed. Every system must take it: RELEASE.md says what that asks.
@@ -1390,11 +1390,11 @@ func (*Artifact) Descriptor() ([]byte, []int) {
 	return file_npuw_schema_release_proto_rawDescGZIP(), []int{13}
 }
 
-func (x *Artifact) GetSource() string {
+func (x *Artifact) GetSource() []string {
 	if x != nil {
 		return x.Source
 	}
-	return ""
+	return nil
 }
 
 func (x *Artifact) GetRecipe() string {
@@ -1864,7 +1864,7 @@ const file_npuw_schema_release_proto_rawDesc = "" +
 	"\aRelease\x122\n" +
 	"\bartifact\x18\x01 \x03(\v2\x16.npuw.release.ArtifactR\bartifact\"\x88\x01\n" +
 	"\bArtifact\x12\x16\n" +
-	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
+	"\x06source\x18\x01 \x03(\tR\x06source\x12\x16\n" +
 	"\x06recipe\x18\x02 \x01(\tR\x06recipe\x12\x16\n" +
 	"\x06output\x18\x03 \x01(\tR\x06output\x12\x18\n" +
 	"\akernels\x18\x04 \x01(\tR\akernels\x12\x1a\n" +

@@ -129,6 +129,14 @@ func needs(names ...string) cobra.PositionalArgs {
 	}
 }
 
+// needsModel checks arguments that are the files of a model: one, or its encoder's and its decoder's.
+func needsModel(cmd *cobra.Command, args []string) error {
+	if len(args) < 2 {
+		return needs("SOURCE")(cmd, args)
+	}
+	return needs("SOURCE", "DECODER")(cmd, args)
+}
+
 // requireFlag wants a flag to be given, after the arguments; shown is what it says of one that is missing.
 func requireFlag(c *cobra.Command, flag, shown string) {
 	_ = c.MarkFlagRequired(flag) // for completion

@@ -3,10 +3,12 @@ package families
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 
 	"npuw/pipeline/model"
+	"npuw/pipeline/model/whisper"
 	"npuw/pipeline/source"
 )
 
@@ -29,6 +31,65 @@ func OpenAs(path, family string) (*source.Catalogue, []*model.Model, error) {
 		return nil, nil, err
 	}
 	return c, models, nil
+}
+
+// OpenAll opens a model whose parts stand in files of their own, as an encoder and its decoder do, or in one file or folder, as OpenAny
+// does. Of several it gives the model that they are together, alone: nothing of them is left out. The catalogue is the caller's to close.
+func OpenAll(paths []string, want Want) (*source.Catalogue, []*model.Model, *Folder, error) {
+	if len(paths) == 1 {
+		return OpenAny(paths[0], want)
+	}
+	c, whole, err := openParts(paths)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return c, []*model.Model{whole}, nil, nil
+}
+
+// openParts opens the files of an encoder and of a decoder.
+func openParts(paths []string) (*source.Catalogue, *model.Model, error) {
+	if len(paths) != 2 {
+		return nil, nil, &source.Error{
+			File: strings.Join(paths, " + "), Offset: -1, Problem: fmt.Sprintf("%d files; a model is one, or two: its encoder and its decoder", len(paths)),
+			Next: "give those two", Err: source.ErrMisuse,
+		}
+	}
+	var parts [2]*model.Model
+	var catalogues []*source.Catalogue
+	fail := func(err error) (*source.Catalogue, *model.Model, error) {
+		for _, c := range catalogues {
+			c.Close()
+		}
+		return nil, nil, err
+	}
+	for i, path := range paths {
+		c, models, err := Open(path)
+		if err != nil {
+			return fail(err)
+		}
+		catalogues = append(catalogues, c)
+		if len(models) != 1 {
+			return fail(noPart(path, models))
+		}
+		parts[i] = models[0]
+	}
+	joined := source.Join(catalogues)
+	whole, err := whisper.Join(parts, [2]string(paths), joined.Tensor)
+	if err != nil {
+		return fail(err)
+	}
+	return joined.Catalogue, whole, nil
+}
+
+// noPart is the error for a file beside another one that holds no model, or several.
+func noPart(path string, models []*model.Model) error {
+	e := &source.Error{
+		File: path, Offset: -1, Problem: "no family of models that npuw knows", Next: "give the file of an encoder and that of its decoder", Err: source.ErrNotRecognised,
+	}
+	if len(models) > 0 {
+		e.Problem, e.Next, e.Err = "holds encoder and decoder", "give it alone", source.ErrMismatch
+	}
+	return e
 }
 
 // OpenCatalogue opens the model file at path and does not ask which models are in it. The catalogue is the caller's to close.

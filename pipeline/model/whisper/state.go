@@ -139,12 +139,7 @@ func (s *state) has(prefixes ...string) bool {
 
 func (s *state) encoder() (*half, error) {
 	h := &half{sizes: sizes{layers: countLayers(prefix, s.byName)}}
-	err := s.measure([]measured{
-		{prefix + "conv1.weight", 3, 0, &h.dModel},
-		{prefix + "conv1.weight", 3, 1, &h.mels},
-		{prefix + "embed_positions.weight", 2, 0, &h.positions},
-		{prefix + "layers.0.fc1.weight", 2, 0, &h.ffn},
-	})
+	err := s.measure(encoderMeasured(&h.sizes))
 	if err == nil {
 		err = s.readHeads(h, "encoder", s.config.ofEncoder(&h.sizes), statedOfEncoder(s.c, &h.sizes))
 	}
@@ -156,12 +151,7 @@ func (s *state) encoder() (*half, error) {
 
 func (s *state) decoder() (*half, error) {
 	h := &half{sizes: sizes{layers: countLayers(decoderPrefix, s.byName)}}
-	err := s.measure([]measured{
-		{decoderPrefix + "embed_tokens.weight", 2, 0, &h.vocab},
-		{decoderPrefix + "embed_tokens.weight", 2, 1, &h.dModel},
-		{decoderPrefix + "embed_positions.weight", 2, 0, &h.positions},
-		{decoderPrefix + "layers.0.fc1.weight", 2, 0, &h.ffn},
-	})
+	err := s.measure(decoderMeasured(&h.sizes))
 	if err == nil {
 		err = s.readHeads(h, "decoder", s.config.ofDecoder(&h.sizes), statedOfDecoder(s.c, &h.sizes))
 	}
@@ -190,20 +180,10 @@ func (s *state) addLogits(h *half) error {
 		return err
 	case !same:
 		h.parameters = append(h.parameters, list...)
-	case sameBytes(s.byName[projOut], embedding):
-		h.notes = append(h.notes, "proj_out.weight is decoder.embed_tokens.weight: the same bytes of the file")
 	default:
-		h.notes = append(h.notes, "proj_out.weight is a copy of decoder.embed_tokens.weight, equal in every value, and left out")
+		h.notes = append(h.notes, noteLogits(sameBytes(s.byName[projOut], embedding)))
 	}
 	return nil
-}
-
-// measured is a size that a tensor of some rank has as one of its axes.
-type measured struct {
-	name string
-	rank int
-	axis int
-	size *uint64
 }
 
 func (s *state) measure(list []measured) error {
@@ -318,7 +298,7 @@ func (s *state) models(encoder, decoder *half) []*model.Model {
 		add(FamilyDecoder, decoderAttributes(decoder.sizes, stateEps), decoder)
 	}
 	if encoder != nil && decoder != nil {
-		add(FamilyWhole, wholeAttributes(encoder.sizes, decoder.sizes, stateEps), encoder, decoder)
+		add(FamilyWhole, wholeAttributes(list[0].Attributes, list[1].Attributes), encoder, decoder)
 	}
 	return list
 }

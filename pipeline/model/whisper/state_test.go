@@ -171,6 +171,19 @@ func TestPublishedSizes(t *testing.T) {
 			if got := attributes(models[2]); got != want || len(models[2].Notes) != 0 {
 				t.Errorf("%s, expected %s; %v", got, want, models[2].Notes)
 			}
+			// The decoder's export is the same model.
+			d2 := whisperonnx.Decoder{Layers: x.decoder, FFN: 4 * d, Positions: 7, Vocab: x.vocab, Head: whisperonnx.Tied, Cache: whisperonnx.Merged}
+			path := filepath.Join(dir, "decoder_model_merged.onnx")
+			if err := whisperonnx.WriteDecoder(path, c, d2); err != nil {
+				t.Fatal(err)
+			}
+			_, exported, err := recognise(t, path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := attributes(exported), attributes(models[1]); got != want || !slices.Equal(names(exported.Parameters), names(models[1].Parameters)) {
+				t.Errorf("exported: %s, expected %s", got, want)
+			}
 			for i, n := range []int{7 + 15*x.encoder, 4 + 24*x.decoder, 11 + 15*x.encoder + 24*x.decoder} {
 				if len(models[i].Parameters) != n {
 					t.Errorf("%s: %d parameters, expected %d", models[i].Family, len(models[i].Parameters), n)

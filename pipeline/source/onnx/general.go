@@ -1,6 +1,8 @@
 package onnx
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -253,6 +255,9 @@ func (f *finder) findLookup(n *Node) error {
 	q.as = use{suffix: ".weight", order: ascending(len(q.shape))}
 	if axis, ok := n.Int(map[bool]string{true: "axis", false: "gather_axis"}[n.Op == "Gather"], 0); len(q.shape) == 2 && ok && axis == 0 {
 		q.as.axes = "PN"
+	}
+	if _, problem, next := gather(n, 0, q.shape); !f.general && (problem != "" || q.as.axes == "") {
+		return refuse(n, 0, o, fmt.Sprintf("codes in %s, and %s", o.Constant.Type, cmp.Or(problem, notRows)), cmp.Or(next, notReadYet))
 	}
 	f.operands[Use{n, 0}] = q
 	for _, u := range q.parts {

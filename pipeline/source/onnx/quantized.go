@@ -62,10 +62,8 @@ func (f *finder) findCodes(g *Graph) error {
 				return err
 			}
 		}
-		if f.general {
-			if err := f.findLookup(n); err != nil {
-				return err
-			}
+		if err := f.findLookup(n); err != nil {
+			return err
 		}
 		for _, b := range n.Bodies {
 			if err := f.findCodes(b.Graph); err != nil {
