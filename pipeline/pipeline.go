@@ -13,6 +13,8 @@ import (
 	"npuw/artifact"
 	"npuw/pipeline/model"
 	"npuw/pipeline/model/families"
+	"npuw/pipeline/model/generic"
+	genericrecipes "npuw/pipeline/model/generic/recipes"
 	"npuw/pipeline/pack"
 	"npuw/pipeline/plan"
 	"npuw/pipeline/recipe"
@@ -40,6 +42,11 @@ type Build struct {
 // .txtpb), or empty for the default of the model's family. Of a folder it takes the file that is the best for the recipe, as
 // families.OpenFolder does. The Build must be closed.
 func Prepare(path, recipeName string) (*Build, error) {
+	return PrepareFiles([]string{path}, recipeName)
+}
+
+// PrepareFiles is Prepare for a model whose encoder and decoder may stand in files of their own.
+func PrepareFiles(paths []string, recipeName string) (*Build, error) {
 	b := &Build{}
 	var want families.Want
 	if recipeName != "" {
@@ -49,7 +56,7 @@ func Prepare(path, recipeName string) (*Build, error) {
 		}
 		want = families.Want{Family: b.Recipe.Family, Codes: b.Recipe.KeepsSource()}
 	}
-	c, models, folder, err := families.OpenAny(path, want)
+	c, models, folder, err := families.OpenAll(paths, want)
 	if err != nil {
 		return nil, err
 	}
@@ -68,10 +75,7 @@ func Prepare(path, recipeName string) (*Build, error) {
 // recipe it is the first model's default.
 func (b *Build) plan(models []*model.Model) error {
 	if len(models) == 0 {
-		return &source.Error{
-			File: b.Catalogue.Path, Offset: -1, Problem: "no family of models that npuw knows",
-			Next: "`npuw sources` lists what the file holds", Err: source.ErrNotRecognised,
-		}
+		return b.noModel()
 	}
 	var err error
 	if b.Recipe == nil {
@@ -87,6 +91,18 @@ func (b *Build) plan(models []*model.Model) error {
 	}
 	b.Plan, err = plan.New(b.Model, b.Recipe)
 	return err
+}
+
+// noModel is the error for a file in which no model is found.
+func (b *Build) noModel() error {
+	e := &source.Error{
+		File: b.Catalogue.Path, Offset: -1, Problem: "holds no parameters of a model", Next: "`npuw sources` lists what the file holds", Err: source.ErrNotRecognised,
+	}
+	if r := b.Recipe; r != nil && r.Family != generic.Family {
+		e.Problem = fmt.Sprintf("no model of a family that npuw knows, and recipe %s is for %s", r.Name, r.Family)
+		e.Next = "a recipe of " + generic.Family + " takes any model: --recipe " + genericrecipes.Default
+	}
+	return e
 }
 
 // FindRecipe gives the recipe that a person named: a built-in one, or that of a file whose name ends in .txtpb.

@@ -48,7 +48,7 @@ func TestParametersComeBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			exact := packBy(t, model, "whisper-encoder/f32", dir)
-			for _, r := range recipe.Builtins() {
+			for _, r := range recipe.BuiltinsFor("whisper-encoder") {
 				comeBack(t, r.Name, packBy(t, model, r.Name, dir), exact)
 			}
 		})

@@ -14,17 +14,17 @@ func TestModelArgs(t *testing.T) { // not parallel: it changes the current folde
 		out  *string
 		want string
 	}{
-		{".", nil, "models/whisper-tiny-encoder.onnx"},
-		{"sub", nil, "models/whisper-tiny-encoder.onnx"},
+		{".", nil, "models/whisper-tiny-decoder.onnx"},
+		{"sub", nil, "models/whisper-tiny-decoder.onnx"},
 		{".", &made, "made.onnx"},
 		{"sub", &made, "sub/made.onnx"},
 	} {
 		t.Chdir(filepath.Join(p.root, x.dir))
-		args, err := modelArgs(p, "tiny", x.out, "gemm")
+		args, err := modelArgs(p, "tiny", "decoder", x.out, "gemm")
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := []string{"-size", "tiny", "-out", filepath.Join(p.root, filepath.FromSlash(x.want)), "-form", "gemm"}
+		want := []string{"-size", "tiny", "-part", "decoder", "-out", filepath.Join(p.root, filepath.FromSlash(x.want)), "-form", "gemm"}
 		if !slices.Equal(args[2:], want) {
 			t.Errorf("in %s: %q, expected %q", x.dir, args[2:], want)
 		}

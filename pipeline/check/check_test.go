@@ -82,7 +82,7 @@ func made(t *testing.T, c whisperonnx.Config, name string) (*pipeline.Build, str
 func TestArtifact(t *testing.T) {
 	t.Parallel()
 	names := []string{foldedRecipe}
-	for _, r := range recipe.Builtins() {
+	for _, r := range recipe.BuiltinsFor("whisper-encoder") {
 		names = append(names, r.Name)
 	}
 	for _, form := range []string{"", "gemm", "attention", "f16", "bf16", "f64"} {
@@ -98,6 +98,31 @@ func TestArtifact(t *testing.T) {
 				t.Parallel()
 				made(t, c, name)
 			})
+		}
+	}
+}
+
+// Encoder and decoder in files of their own are checked against both.
+func TestWhole(t *testing.T) {
+	t.Parallel()
+	dir := pyreader.TempDir(t)
+	encoder, decoder, out := filepath.Join(dir, "encoder.onnx"), filepath.Join(dir, "decoder.onnx"), filepath.Join(dir, "x.npuw")
+	d := whisperonnx.OddDecoder
+	d.Cache, d.Head = whisperonnx.Unshared, whisperonnx.Own
+	if err := errors.Join(whisperonnx.Write(encoder, whisperonnx.Odd), whisperonnx.WriteDecoder(decoder, whisperonnx.Odd, d)); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range recipe.BuiltinsFor("whisper") {
+		b, err := pipeline.PrepareFiles([]string{encoder, decoder}, r.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		_, err = b.Pack(t.Context(), out, pack.Options{NoSync: true, Check: func(f *artifact.File) error {
+			return Artifact(t.Context(), f, b.Catalogue, b.Plan)
+		}})
+		if err != nil {
+			t.Errorf("%s: %v", r.Name, err)
 		}
 	}
 }

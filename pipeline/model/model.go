@@ -20,6 +20,15 @@ type Parameter struct {
 	// Ways are those by which the name was found; all of them gave this name.
 	Ways []Way
 	Note string // a name in the file that is another one and does not count, and why; "" for none
+	// Copies are other tensors of an ONNX file that are this parameter too, equal in every value: in the other branch of a decoder that
+	// was merged of two, or as the projection to logits.
+	Copies []Copy
+}
+
+// Copy is another tensor that holds a parameter, and the order of its axes, as Parameter has them.
+type Copy struct {
+	Tensor source.Tensor
+	Perm   []int
 }
 
 // Way is a way in which a parameter gets its name.
@@ -31,6 +40,7 @@ const (
 	ByValue     Way = "value"     // the name of the tensor, which is one of a state dict
 	ByStructure Way = "structure" // what the operand is to the graph
 	ByState     Way = "state"     // the name of the tensor, in a file that holds a state dict and no graph
+	ByTensor    Way = "tensor"    // the name of the tensor, whatever it is: in a model of no known family
 )
 
 // Attribute is one size or constant of a model ("layers", "d_model", "heads", "ffn", "mels", "positions", "eps").
@@ -48,6 +58,6 @@ type Model struct {
 	Attributes []Attribute
 	Parameters []Parameter
 	Notes      []string // what a person may want to know who names are for
-	// Guessed is set where nothing told an attribute, and it is what all published models of the family have; a note says which.
+	// Guessed is set where nothing told an attribute: it is what the published model of the same size has, or left out. A note says which.
 	Guessed bool
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	generic "npuw/pipeline/model/generic/recipes"
 	whisper "npuw/pipeline/model/whisper/recipes"
 )
 
@@ -18,23 +19,27 @@ type builtin struct {
 	text   []byte
 }
 
-// families has the built-in recipes of each family package, and the names of those that are the default of a family.
+// families has the built-in recipes of each package of families, and the names of those that are the default of a family, both in the order
+// in which they are listed.
 var families = []struct {
 	files    embed.FS
 	defaults []string
 }{
-	{whisper.Files, []string{whisper.Default}},
+	{whisper.Files, whisper.Defaults},
+	{generic.Files, []string{generic.Default}},
 }
 
-// builtins parses the built-in recipes: sorted by name, the default of a family before its others.
+// builtins parses the built-in recipes: families in the order of their defaults, and of a family the default before the others, which are
+// sorted by name.
 var builtins = sync.OnceValue(func() []builtin {
 	type entry struct {
 		builtin
-		family string
-		rank   int // 0: the family's default
+		source int // position in families
+		family int // position of its default
+		rank   int // 0: the default
 	}
 	var found []entry
-	for _, family := range families {
+	for i, family := range families {
 		paths, err := fs.Glob(family.files, "*.txtpb")
 		if err != nil {
 			panic(err) // the glob is a constant
@@ -49,15 +54,16 @@ var builtins = sync.OnceValue(func() []builtin {
 				panic(err) // compiled in; the tests parse it
 			}
 			r.doc.file = r.Name // what a person knows it by
+			of := slices.IndexFunc(family.defaults, func(name string) bool { return strings.HasPrefix(name, r.Family+"/") })
 			rank := 1
-			if slices.Contains(family.defaults, r.Name) {
+			if of >= 0 && family.defaults[of] == r.Name {
 				rank = 0
 			}
-			found = append(found, entry{builtin{r, text}, r.Family, rank})
+			found = append(found, entry{builtin{r, text}, i, of, rank})
 		}
 	}
 	slices.SortFunc(found, func(a, b entry) int {
-		return cmp.Or(strings.Compare(a.family, b.family), a.rank-b.rank, strings.Compare(a.recipe.Name, b.recipe.Name))
+		return cmp.Or(a.source-b.source, a.family-b.family, a.rank-b.rank, strings.Compare(a.recipe.Name, b.recipe.Name))
 	})
 	list := make([]builtin, len(found))
 	for i := range found {
@@ -66,7 +72,7 @@ var builtins = sync.OnceValue(func() []builtin {
 	return list
 })
 
-// Builtins returns the built-in recipes, sorted by name, the default of each family before the family's others.
+// Builtins returns the built-in recipes, family by family, the default of each before its others, which are sorted by name.
 func Builtins() []*Recipe {
 	list := builtins()
 	recipes := make([]*Recipe, len(list))
@@ -74,6 +80,11 @@ func Builtins() []*Recipe {
 		recipes[i] = list[i].recipe
 	}
 	return recipes
+}
+
+// BuiltinsFor returns those for models of a family.
+func BuiltinsFor(family string) []*Recipe {
+	return slices.DeleteFunc(Builtins(), func(r *Recipe) bool { return r.Family != family })
 }
 
 // Builtin returns the built-in recipe of a name. The error for a name that there is not lists those that there are, the nearest

@@ -3,6 +3,7 @@ package recipe
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,7 +19,7 @@ func TestBuiltins(t *testing.T) {
 	var names []string
 	for _, r := range Builtins() {
 		names = append(names, r.Name)
-		if r.Family != "whisper-encoder" || r.PageBytes != 4096 || r.Description == "" {
+		if family, _, _ := strings.Cut(r.Name, "/"); r.Family != family || r.PageBytes != 4096 || r.Description == "" {
 			t.Errorf("%s: family %q, pages of %d, description %q", r.Name, r.Family, r.PageBytes, r.Description)
 		}
 		same, err := Builtin(r.Name)
@@ -37,6 +38,8 @@ func TestBuiltins(t *testing.T) {
 		"whisper-encoder/npu1-tiled", "whisper-encoder/f32", "whisper-encoder/npu1-int4", "whisper-encoder/npu1-int8",
 		"whisper-encoder/npu1-rowmajor", "whisper-encoder/npu1-rowmajor-bias", "whisper-encoder/npu1-source", "whisper-encoder/npu2-bfp16",
 		"whisper-encoder/npu2-tiled",
+		"whisper-decoder/npu1-tiled", "whisper-decoder/f32", "whisper/npu1-tiled", "whisper/f32",
+		"generic/npu1-tiled", "generic/f32",
 	}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Error(diff)
@@ -45,12 +48,17 @@ func TestBuiltins(t *testing.T) {
 
 func TestDefault(t *testing.T) {
 	t.Parallel()
-	r, err := Default("whisper-encoder")
-	if err != nil || r.Name != "whisper-encoder/npu1-tiled" {
-		t.Errorf("%v, %v", r, err)
+	for _, family := range []string{"whisper-encoder", "whisper-decoder", "whisper"} {
+		r, err := Default(family)
+		if err != nil || r.Name != family+"/npu1-tiled" {
+			t.Errorf("%v, %v", r, err)
+		}
+		if list := BuiltinsFor(family); list[0] != r || slices.ContainsFunc(list, func(r *Recipe) bool { return r.Family != family }) {
+			t.Errorf("%s: %v", family, list)
+		}
 	}
-	_, err = Default("whisper-decoder")
-	want := `no built-in recipe is for models of family "whisper-decoder"; there are some for whisper-encoder`
+	_, err := Default("whisper-large")
+	want := `no built-in recipe is for models of family "whisper-large"; there are some for whisper-encoder, whisper-decoder, whisper, generic`
 	if err == nil || err.Error() != want {
 		t.Errorf("%v", err)
 	}
@@ -60,11 +68,12 @@ func TestBuiltinUnknown(t *testing.T) {
 	t.Parallel()
 	want := `no built-in recipe is named "npu1-rowmajor"; ` +
 		`there are whisper-encoder/npu1-rowmajor, whisper-encoder/npu1-rowmajor-bias, whisper-encoder/npu1-source, whisper-encoder/npu1-tiled, ` +
-		`whisper-encoder/npu1-int4, whisper-encoder/npu1-int8, whisper-encoder/npu2-bfp16, whisper-encoder/npu2-tiled, whisper-encoder/f32`
+		`whisper-encoder/npu1-int4, whisper-encoder/npu1-int8, whisper-decoder/npu1-tiled, whisper/npu1-tiled, generic/npu1-tiled, whisper-encoder/npu2-bfp16, ` +
+		`whisper-encoder/npu2-tiled, generic/f32, whisper-encoder/f32, whisper-decoder/f32, whisper/f32`
 	if _, err := Builtin("npu1-rowmajor"); err == nil || err.Error() != want {
 		t.Errorf("%v", err)
 	}
-	if _, err := BuiltinText(strings.Repeat("x", 1<<20)); err == nil || len(err.Error()) > 500 {
+	if _, err := BuiltinText(strings.Repeat("x", 1<<20)); err == nil || len(err.Error()) > 700 {
 		t.Errorf("%v", err)
 	}
 }
@@ -211,7 +220,7 @@ func TestBuiltinsExpandSizes(t *testing.T) {
 		baseSizes,
 		{32, 1280, 5120, 128, 1500},
 	} {
-		for _, r := range Builtins() {
+		for _, r := range BuiltinsFor("whisper-encoder") {
 			m := encoder(s)
 			operands, err := r.Expand(m)
 			if err != nil {
@@ -235,7 +244,7 @@ func TestBuiltinsExpandSizes(t *testing.T) {
 // TestBuiltinsExpandHuge expands to sizes that no machine has. Where there is a tile, no shim reaches from panel to panel.
 func TestBuiltinsExpandHuge(t *testing.T) {
 	t.Parallel()
-	for _, r := range Builtins() {
+	for _, r := range BuiltinsFor("whisper-encoder") {
 		operands, err := r.Expand(encoder(encoderSizes{1, 1 << 24, 1 << 25, 80, 1500}))
 		if err != nil && strings.Contains(err.Error(), "its shim steps by 4194304 at most") && r.Target != "" {
 			continue

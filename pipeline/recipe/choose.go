@@ -76,6 +76,9 @@ func names(m *model.Model) []string {
 func (c *chooser) match(r *rule, p *pattern) error {
 	matched := false
 	for k, name := range c.names {
+		if len(r.ofAxes) > 0 && !slices.Contains(r.ofAxes, c.model.Parameters[k].Axes) {
+			continue
+		}
 		found, ok := p.match(name)
 		if !ok {
 			continue
@@ -93,8 +96,12 @@ func (c *chooser) match(r *rule, p *pattern) error {
 		}
 		c.choices = append(c.choices, choice)
 	}
-	if !matched {
-		return c.doc.fault(p.at, "no parameter matches %q%s", p.text, near(p.symbols(), c.names))
+	if !matched && !r.optional {
+		of := ""
+		if len(r.ofAxes) > 0 {
+			of = fmt.Sprintf(" with axes %s", strings.Join(r.ofAxes, " or "))
+		}
+		return c.doc.fault(p.at, "no parameter%s matches %q%s", of, p.text, near(p.symbols(), c.names))
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"math/bits"
+	"strings"
 
 	"npuw/artifact"
 	"npuw/artifact/element"
@@ -51,13 +52,25 @@ func (o *Operand) Storage() plane.Storage {
 	return plane.Of(o.Encoding, o.Format, o.Layout, o.PadBits, o.Bytes, o.Planes)
 }
 
+// recipesFor ends a sentence with the built-in recipes for models of a family, if there are any.
+func recipesFor(family string) string {
+	var names []string
+	for _, b := range BuiltinsFor(family) {
+		names = append(names, b.Name)
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "; for those there are " + strings.Join(names, ", ")
+}
+
 // Expand says which operands a model becomes, in the order of the first parameter of each; a Placement's Parameter is a position in
 // m.Parameters. Nothing of a parameter is looked at but its name, axes and shape and, where the format is SOURCE, how its tensor holds
 // values. Errors are of type *Error: the recipe is for another family, a pattern matches nothing, a parameter is left or is taken twice,
 // two operands have one name, or parts, axes, layout, padding and element format do not go with each other, or with source or target.
 func (r *Recipe) Expand(m *model.Model) ([]Operand, error) {
 	if m.Family != r.Family {
-		return nil, r.doc.fault(r.doc.root.where("name", 0), "recipe %s is for %s, the model is a %s", r.Name, r.Family, m.Family)
+		return nil, r.doc.fault(r.doc.root.where("name", 0), "recipe %s is for %s, the model is a %s%s", r.Name, r.Family, m.Family, recipesFor(m.Family))
 	}
 	for i := range m.Parameters {
 		if err := r.checkParameter(&m.Parameters[i]); err != nil {
@@ -182,7 +195,19 @@ func (r *Recipe) resolve(rule *rule, axes []layout.Axis, t thing) (layout.Layout
 			}
 		}
 	}
-	l, err := rule.spec.Resolve(axes)
+	spec, err := rule.spec, error(nil)
+	if rule.rowMajor {
+		var digits strings.Builder
+		for i := range axes {
+			digits.WriteByte(axes[i].Name)
+			digits.WriteString("* ")
+		}
+		spec, err = layout.Parse(strings.TrimSuffix(digits.String(), " "))
+	}
+	var l layout.Layout
+	if err == nil {
+		l, err = spec.Resolve(axes)
+	}
 	if err != nil {
 		return layout.Layout{}, r.doc.fault(rule.block.where("layout", 0), "layout %q for %s, axes %q, shape %d: %v",
 			rule.notation, t.name, t.axes, t.shape, err)

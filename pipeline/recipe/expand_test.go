@@ -240,3 +240,26 @@ func TestExpandParameters(t *testing.T) {
 		}
 	}
 }
+
+// A rule that is optional takes what it matches, and may match nothing; it hides no parameter that is left.
+func TestOptional(t *testing.T) {
+	t.Parallel()
+	r, err := Parse("r.txtpb", []byte(convRecipe+"\n"+`operand { optional: true parameter: "head.weight" parameter: "heads.{i}.weight" segment: "h" format: F32 layout: "N* K*" }`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	without, err := r.Expand(matrices())
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := matrices()
+	with.Parameters = append(with.Parameters, model.Parameter{Name: "head.weight", Axes: "NK", Shape: []uint64{3, 2}})
+	operands, err := r.Expand(with)
+	if err != nil || len(operands) != len(without)+1 || operands[len(without)].Name != "head.weight" || operands[len(without)].Bytes != 24 {
+		t.Errorf("%+v, %v", operands, err)
+	}
+	with.Parameters[len(with.Parameters)-1].Name = "heat.weight"
+	if _, err := r.Expand(with); err == nil || !strings.Contains(err.Error(), "no rule takes heat.weight") {
+		t.Errorf("%v, expected that no rule takes heat.weight", err)
+	}
+}

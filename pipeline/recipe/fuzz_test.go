@@ -50,6 +50,9 @@ func FuzzParse(f *testing.F) {
 	for _, c := range planeExamples {
 		f.Add([]byte("name: 'test/a' operand { parameter: 'l.{i}.*.weight' axes: 'KN' segment: 's' " + c.fields + " }" + others("norm.weight norm.bias q.bias v.bias conv")))
 	}
+	for _, c := range kindRecipes {
+		f.Add([]byte(`name: "test/a" ` + c.rules))
+	}
 	for _, c := range keepExamples {
 		f.Add([]byte(keepRecipe(c.fields)))
 	}
@@ -104,7 +107,7 @@ func FuzzParseRelease(f *testing.F) {
 		}
 		line := 0
 		for _, a := range release.Artifacts {
-			if a.Source == "" || checkOutput(a.Output) != nil || a.Line < max(line, 1) {
+			if len(a.Sources) == 0 || checkOutput(a.Output) != nil || a.Line < max(line, 1) {
 				t.Fatalf("%+v after line %d", a, line)
 			}
 			line = a.Line

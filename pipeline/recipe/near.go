@@ -18,7 +18,7 @@ func (p *pattern) symbols() []byte {
 	var b []byte
 	for _, t := range p.tokens {
 		switch t.kind {
-		case star:
+		case star, stars:
 			b = append(b, anyStar)
 		case digits:
 			b = append(b, anyDigits)

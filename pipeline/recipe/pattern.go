@@ -22,13 +22,17 @@ type tokenKind uint8
 const (
 	literal tokenKind = iota
 	star              // `*`: one or more characters other than a dot
+	stars             // `**`: one or more characters
 	digits            // `{i}`: one or more decimal digits; `{i:0-3}`: a number from 0 to 3
 )
 
 // takes reports whether a wildcard stands for c.
 func (k tokenKind) takes(c byte) bool {
-	if k == star {
+	switch k {
+	case star:
 		return c != '.'
+	case stars:
+		return true
 	}
 	return k == digits && '0' <= c && c <= '9'
 }
@@ -44,6 +48,9 @@ func split(text string) ([]token, error) {
 		case i > 0:
 			tokens = append(tokens, token{kind: literal, text: text[:i]})
 			text = text[i:]
+		case strings.HasPrefix(text, "**"):
+			tokens = append(tokens, token{kind: stars})
+			text = text[2:]
 		case text[0] == '*':
 			tokens = append(tokens, token{kind: star})
 			text = text[1:]
@@ -206,7 +213,7 @@ func parseTemplate(text string) (template, error) {
 	if err != nil {
 		return nil, err
 	}
-	if slices.ContainsFunc(tokens, func(t token) bool { return t.kind == star }) {
+	if slices.ContainsFunc(tokens, func(t token) bool { return t.kind == star || t.kind == stars }) {
 		return nil, fmt.Errorf("a * has no meaning here; name digits in the pattern, {i}, and repeat them")
 	}
 	if i := slices.IndexFunc(tokens, func(t token) bool { return t.within != nil }); i >= 0 {

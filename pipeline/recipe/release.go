@@ -15,21 +15,24 @@ type Release struct {
 	Artifacts []ReleaseArtifact // at least one
 }
 
-// ReleaseArtifact is one artifact of a release. Source, and Recipe where it is a path, are relative to the folder of the file
+// ReleaseArtifact is one artifact of a release. Sources, and Recipe where it is a path, are relative to the folder of the file
 // that they stand in.
 type ReleaseArtifact struct {
-	Source   string // the model
-	Recipe   string // the name of a built-in recipe, a path ending in .txtpb, or empty: the default of the model's family
-	Kernels  string // the path of a file of kernel contracts to bind operands to, or empty
-	Compress bool   // also as a .npuwz file
-	Output   string // a clean local path below the output folder, ending in .npuw; no two are equal, in any case of letters
-	Line     int    // where the artifact stands, for messages
+	Sources  []string // the model: one file or folder, or the files of its encoder and its decoder
+	Recipe   string   // the name of a built-in recipe, a path ending in .txtpb, or empty: the default of the model's family
+	Kernels  string   // the path of a file of kernel contracts to bind operands to, or empty
+	Compress bool     // also as a .npuwz file
+	Output   string   // a clean local path below the output folder, ending in .npuw; no two are equal, in any case of letters
+	Line     int      // where the artifact stands, for messages
 }
 
 // IsPath reports whether a recipe is named by the path of its file, not by the name of a built-in one.
 func IsPath(recipe string) bool { return strings.HasSuffix(recipe, ".txtpb") }
 
-const extension = ".npuw"
+const (
+	extension = ".npuw"
+	temporary = ".npuw-tmp-" // in names of files that are being written, which builds remove when they find them abandoned
+)
 
 // ParseRelease reads and checks a release of at most 1 MiB. The file's name is for messages only; no file named in it is
 // looked at. Errors are of type *Error.
@@ -50,8 +53,8 @@ func ParseRelease(file string, text []byte) (*Release, error) {
 	release := &Release{}
 	for i, a := range m.Artifact {
 		block := blocks[i]
-		if wrong := checkName(a.Source); wrong != "" {
-			return nil, doc.fault(block.where("source", 0), "the source %s; write source: \"MODEL.onnx\"", wrong)
+		if err := checkSources(doc, block, a.Source); err != nil {
+			return nil, err
 		}
 		if err := checkRecipe(a.Recipe); err != nil {
 			return nil, doc.fault(block.where("recipe", 0), "%v", err)
@@ -69,6 +72,28 @@ func ParseRelease(file string, text []byte) (*Release, error) {
 		release.Artifacts = append(release.Artifacts, ReleaseArtifact{a.Source, a.Recipe, a.Kernels, a.Compress, output, block.at.line})
 	}
 	return release, nil
+}
+
+// maxSources is how many files a model may be given in: its encoder and its decoder.
+const maxSources = 2
+
+// checkSources refuses what are no paths of a model's files.
+func checkSources(doc *document, block *field, sources []string) error {
+	if len(sources) == 0 {
+		return doc.fault(block.at, "the artifact has no source; write source: \"MODEL.onnx\"")
+	}
+	if len(sources) > maxSources {
+		return doc.fault(block.where("source", maxSources), "%d sources; a model is one file, or two: its encoder and its decoder", len(sources))
+	}
+	for i, source := range sources {
+		if wrong := checkName(source); wrong != "" {
+			return doc.fault(block.where("source", i), "the source %s; write source: \"MODEL.onnx\"", wrong)
+		}
+		if i > 0 && filepath.Clean(source) == filepath.Clean(sources[0]) {
+			return doc.fault(block.where("source", i), "the source %q is there already; write the encoder's file and the decoder's", source)
+		}
+	}
+	return nil
 }
 
 // checkRecipe refuses what neither is the path of a recipe nor the name of a built-in one.
@@ -98,6 +123,9 @@ func checkOutput(path string) error {
 	}
 	if base := filepath.Base(path); filepath.Ext(base) != extension || base == extension || strings.HasSuffix(path, "/") {
 		return fmt.Errorf("the output %q is not NAME%s", path, extension)
+	}
+	if strings.Contains(filepath.Base(path), temporary) {
+		return fmt.Errorf("the output %q has %q in its name, as files have that are not finished; give it another", path, temporary)
 	}
 	if wrong := portable.Check(slashpath.Clean(path)); wrong != nil {
 		return fmt.Errorf("the output %q %w; give it a name that every system takes", path, wrong)

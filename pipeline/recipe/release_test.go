@@ -13,7 +13,7 @@ artifact {
   output: "whisper/./base.npuw"
 }
 artifact: <source: '/tiny.onnx'; recipe: "whisper-encoder/f32", output: "tiny" ".npuw">
-artifact { source: "m" recipe: "../mine.txtpb" output: "whisper/small.npuw" compress: true }
+artifact { source: "m" source: "n/d.onnx" recipe: "../mine.txtpb" output: "whisper/small.npuw" compress: true }
 `
 
 func TestParseRelease(t *testing.T) {
@@ -23,9 +23,9 @@ func TestParseRelease(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []ReleaseArtifact{
-		{Source: "../models/base.onnx", Output: "whisper/base.npuw", Line: 2},
-		{Source: "/tiny.onnx", Recipe: "whisper-encoder/f32", Output: "tiny.npuw", Line: 6},
-		{Source: "m", Recipe: "../mine.txtpb", Output: "whisper/small.npuw", Compress: true, Line: 7},
+		{Sources: []string{"../models/base.onnx"}, Output: "whisper/base.npuw", Line: 2},
+		{Sources: []string{"/tiny.onnx"}, Recipe: "whisper-encoder/f32", Output: "tiny.npuw", Line: 6},
+		{Sources: []string{"m", "n/d.onnx"}, Recipe: "../mine.txtpb", Output: "whisper/small.npuw", Compress: true, Line: 7},
 	}
 	if diff := cmp.Diff(want, r.Artifacts); diff != "" {
 		t.Error(diff)
@@ -40,12 +40,16 @@ func two(first, second string) string {
 var releaseErrors = []struct{ name, text, want string }{
 	{"empty", "\n", `r.txtpb:2: the release has no artifacts; write artifact { source: "MODEL.onnx" output: "NAME.npuw" }`},
 	{"unknown field", "artifact {\n  sauce: 'm'\n}", `r.txtpb:2: unknown field: sauce; near: source`},
-	{"no source", "\nartifact { output: 'a.npuw' }", `r.txtpb:2: the source is empty; write source: "MODEL.onnx"`},
+	{"no source", "\nartifact { output: 'a.npuw' }", `r.txtpb:2: the artifact has no source; write source: "MODEL.onnx"`},
+	{"an empty source", "artifact {\nsource: 'a'\nsource: '' output: 'a.npuw' }", `r.txtpb:3: the source is empty; write source: "MODEL.onnx"`},
+	{"a source twice", "artifact {\nsource: 'a'\nsource: './a' output: 'a.npuw' }", `r.txtpb:3: the source "./a" is there already; write the encoder's file and the decoder's`},
+	{"three sources", "artifact {\nsource: ['a', 'b',\n'c'] output: 'a.npuw' }", `r.txtpb:3: 3 sources; a model is one file, or two: its encoder and its decoder`},
 	{"source with a NUL", "artifact {\nsource: 'a\\0' output: 'a.npuw' }", `r.txtpb:2: the source "a\x00" has a control character; write source: "MODEL.onnx"`},
 	{
 		"unknown recipe", "artifact { source: 'm'\n recipe: 'whisper-encoder/npu1_tiled' output: 'a.npuw' }",
 		`r.txtpb:2: no built-in recipe is named "whisper-encoder/npu1_tiled"; there are whisper-encoder/npu1-tiled, whisper-encoder/npu2-tiled, ` +
-			`whisper-encoder/npu1-int4, whisper-encoder/npu1-int8, whisper-encoder/npu1-source, whisper-encoder/npu2-bfp16, whisper-encoder/npu1-rowmajor, whisper-encoder/f32, whisper-encoder/npu1-rowmajor-bias; the path of a recipe file ends in .txtpb`,
+			`whisper-decoder/npu1-tiled, whisper-encoder/npu1-int4, whisper-encoder/npu1-int8, whisper-encoder/npu1-source, whisper-encoder/npu2-bfp16, whisper-encoder/npu1-rowmajor, ` +
+			`whisper/npu1-tiled, whisper-encoder/f32, whisper-decoder/f32, generic/npu1-tiled, whisper-encoder/npu1-rowmajor-bias, whisper/f32, generic/f32; the path of a recipe file ends in .txtpb`,
 	},
 	{"recipe with a newline", "artifact { source: 'm' recipe: 'a\\n.txtpb' output: 'a.npuw' }", `r.txtpb:1: the recipe "a\n.txtpb" has a control character`},
 	{"no output", "artifact { source: 'm' }", `r.txtpb:1: the output is empty; write output: "NAME.npuw"`},
@@ -53,6 +57,7 @@ var releaseErrors = []struct{ name, text, want string }{
 	{"output outside", two("a.npuw", "b/../../a.npuw"), `r.txtpb:2: the output "b/../../a.npuw" is not a path below the output folder`},
 	{"a device of Windows", two("a.npuw", "b/con.npuw"), `r.txtpb:2: the output "b/con.npuw" has the name "con.npuw", which is a device to Windows; give it a name that every system takes`},
 	{"a trailing space", two("a.npuw", "b /c.npuw"), `r.txtpb:2: the output "b /c.npuw" has the name "b ", which ends in a dot or a space: Windows drops it; give it a name that every system takes`},
+	{"a temporary file", two("a.npuw", "b/.a.npuw.npuw-tmp-1.npuw"), `r.txtpb:2: the output "b/.a.npuw.npuw-tmp-1.npuw" has ".npuw-tmp-" in its name, as files have that are not finished; give it another`},
 	{"a drive", two("a.npuw", "c:a.npuw"), `r.txtpb:2: the output "c:a.npuw" has ':' in a name, which not every system takes; give it a name that every system takes`},
 	{"a backslash", two("a.npuw", `b\\\\a.npuw`), `r.txtpb:2: the output "b\\\\a.npuw" has '\\' in a name, which not every system takes; give it a name that every system takes`},
 	{"another extension", two("a.npuw", "a.bin"), `r.txtpb:2: the output "a.bin" is not NAME.npuw`},

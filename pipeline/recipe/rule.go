@@ -30,7 +30,10 @@ type rule struct {
 	padBits       uint64
 	rounding      element.Rounding
 	keepNonFinite bool
-	tile          *tile // checked against a target; nil: none
+	optional      bool     // its patterns may match nothing
+	ofAxes        []string // the axes of parameters that patterns match; empty: any
+	rowMajor      bool     // over the operand's axes, which spec does not tell
+	tile          *tile    // checked against a target; nil: none
 }
 
 // merge makes axis of the operand from the axes of the parameter in of, outermost first.
@@ -47,12 +50,15 @@ type pad struct {
 	at           position
 }
 
+// anyRowMajor is the layout that is row-major over any axes.
+const anyRowMajor = "*"
+
 // maxMultiple is the largest multiple of a pad. Kernels ask for a few hundred.
 const maxMultiple = 1 << 20
 
 // parseRule checks a rule, for a target or nil. Errors are of type *Error.
 func parseRule(doc *document, block *field, o *releasepb.Operand, npu *target.Target) (rule, error) {
-	r := rule{block: block, axes: o.Axes, notation: o.Layout, keepNonFinite: o.KeepNonFinite}
+	r := rule{block: block, axes: o.Axes, notation: o.Layout, keepNonFinite: o.KeepNonFinite, optional: o.Optional}
 	steps := []func(*document, *releasepb.Operand) error{
 		r.parsePatterns, r.parseNames, r.parseParts, r.parseFormat, r.parseAxes, r.parseMerges, r.parseJoin, r.parseLayout, r.parsePads,
 		func(doc *document, o *releasepb.Operand) error { return r.parseTile(doc, o, npu) },
@@ -209,9 +215,22 @@ func encodePad(value float64, format element.Format) (uint64, error) {
 	return bits, nil
 }
 
-func (r *rule) parseAxes(doc *document, _ *releasepb.Operand) error {
+func (r *rule) parseAxes(doc *document, o *releasepb.Operand) error {
 	if wrong := checkAxes(r.axes); wrong != "" {
 		return doc.fault(r.block.where("axes", 0), "axes %s", wrong)
+	}
+	for i, axes := range o.OfAxes {
+		wrong := checkAxes(axes)
+		switch {
+		case axes == "":
+			wrong = "are empty; write of_axes: \"NK\" or the like"
+		case wrong == "" && slices.Contains(r.ofAxes, axes):
+			wrong = fmt.Sprintf("%q stand there twice", axes)
+		}
+		if wrong != "" {
+			return doc.fault(r.block.where("of_axes", i), "of_axes %s", wrong)
+		}
+		r.ofAxes = append(r.ofAxes, axes)
 	}
 	return nil
 }
@@ -263,6 +282,10 @@ func (r *rule) parseLayout(doc *document, o *releasepb.Operand) error {
 	if o.Layout == "" {
 		return doc.fault(at, "the operand has no layout; write layout: \"K* N*\" or the like")
 	}
+	if o.Layout == anyRowMajor {
+		r.rowMajor = true
+		return nil
+	}
 	spec, err := layout.Parse(o.Layout)
 	if err != nil {
 		return doc.fault(at, "%v", err)
@@ -287,6 +310,9 @@ func (r *rule) parseLayout(doc *document, o *releasepb.Operand) error {
 
 func (r *rule) parsePads(doc *document, o *releasepb.Operand) error {
 	names := r.spec.AxisNames()
+	if r.rowMajor {
+		names = r.axes
+	}
 	seen := ""
 	for i, p := range o.Pad {
 		at := r.block.where("pad", i)

@@ -28,7 +28,7 @@ import (
 // Model is an open ONNX model with the values that are to be its weights. No value has been read.
 type Model struct {
 	source    *source.Catalogue
-	recognise func() ([]*model.Model, error) // the models in source, as its files are
+	recognise func(family string) ([]*model.Model, error) // the models in source, as its files are
 	set       *export.Set
 	weights   []weight
 }
@@ -65,7 +65,7 @@ func (r *Model) match() error {
 			Err: source.ErrUnsupported,
 		}
 	}
-	models, err := r.recognise()
+	models, err := r.recognise(r.set.File.Index.Model.Family)
 	if err != nil && !errors.Is(err, source.ErrNotRecognised) {
 		return err
 	}
@@ -89,6 +89,14 @@ func (r *Model) match() error {
 			return err
 		}
 		r.weights = append(r.weights, w)
+		for _, c := range p.Copies {
+			same := *p
+			same.Tensor, same.Perm = c.Tensor, c.Perm
+			if w, err = r.weight(&same, v); err != nil {
+				return err
+			}
+			r.weights = append(r.weights, w)
+		}
 	}
 	for _, v := range r.set.Parameters { // the first left over, whatever order the map has
 		if values[v.Name] != nil {

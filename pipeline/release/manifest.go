@@ -53,7 +53,11 @@ func (m *manifest) prepare(a *recipe.ReleaseArtifact) (*pipeline.Build, error) {
 	if recipe.IsPath(name) {
 		name = m.beside(name)
 	}
-	b, err := pipeline.Prepare(m.beside(a.Source), name)
+	sources := make([]string, len(a.Sources))
+	for i, source := range a.Sources {
+		sources[i] = m.beside(source)
+	}
+	b, err := pipeline.PrepareFiles(sources, name)
 	if err != nil || a.Kernels == "" {
 		return b, err
 	}

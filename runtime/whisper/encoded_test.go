@@ -124,10 +124,7 @@ func TestBuiltInRecipes(t *testing.T) {
 	mel := readFloats(t, fixtures+"whisper-tiny-encoder.in.f32")
 	want := readFloats(t, fixtures+"whisper-tiny-encoder.ort.f32")
 	allowed := map[string]float64{"whisper-encoder/f32": 1e-4, "whisper-encoder/npu1-int4": 2}
-	for _, r := range recipe.Builtins() {
-		if !strings.HasPrefix(r.Name, Family+"/") {
-			continue
-		}
+	for _, r := range recipe.BuiltinsFor(Family) {
 		t.Run(r.Name, func(t *testing.T) {
 			t.Parallel()
 			d := newCPU(t, cpu.Options{})

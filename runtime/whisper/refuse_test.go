@@ -47,7 +47,7 @@ func TestRefusesModels(t *testing.T) {
 		name, message string
 		edit          func(*artifact.Index)
 	}{
-		{"family", `family "whisper-decoder"; "whisper-encoder" was expected`, func(x *artifact.Index) { x.Model.Family = "whisper-decoder" }},
+		{"family", `family "whisper-decoder"; an encoder was expected: "whisper-encoder", or "whisper", which has its decoder too`, func(x *artifact.Index) { x.Model.Family = "whisper-decoder" }},
 		{"no attributes", `no attribute "layers"`, func(x *artifact.Index) { x.Model.Attributes = nil }},
 		{"no eps", `no attribute "eps"`, func(x *artifact.Index) { x.Model.Attributes = x.Model.Attributes[:6] }},
 		{"eps", `attribute "eps" is 0`, func(x *artifact.Index) { x.Model.Attributes[6].Real = 0 }},

@@ -6,8 +6,11 @@ import (
 	"npuw/artifact"
 )
 
-// Family is what an artifact of a Whisper encoder says in Index.Model.Family.
-const Family = "whisper-encoder"
+// What an artifact says in Index.Model.Family that holds a Whisper encoder: alone, or with its decoder, which is left alone.
+const (
+	Family      = "whisper-encoder"
+	FamilyWhole = "whisper"
+)
 
 // convWidth and convStride are those of the convolutions: both 3 wide, the second with stride 2.
 const (
@@ -32,8 +35,9 @@ func (s *Sizes) headDim() uint64 { return s.DModel / s.Heads }
 // 128 mels and 1500 positions.
 func readSizes(x *artifact.Index) (Sizes, error) {
 	var s Sizes
-	if x.Model.Family != Family {
-		return s, fmt.Errorf("the artifact holds a model of family %q; %q was expected", x.Model.Family, Family)
+	if x.Model.Family != Family && x.Model.Family != FamilyWhole {
+		return s, fmt.Errorf("the artifact holds a model of family %q; an encoder was expected: %q, or %q, which has its decoder too",
+			x.Model.Family, Family, FamilyWhole)
 	}
 	for _, f := range []struct {
 		name string
@@ -81,5 +85,5 @@ func attribute(x *artifact.Index, name string, kind artifact.AttributeKind) (*ar
 			return a, nil
 		}
 	}
-	return nil, fmt.Errorf("the artifact has no attribute %q", name)
+	return nil, fmt.Errorf("the artifact has no attribute %q; build it again from a model that tells it (a checkpoint with its config.json beside)", name)
 }

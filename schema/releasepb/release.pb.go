@@ -226,8 +226,8 @@ type Recipe struct {
 	Description string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
 	// The page size of the artifact in bytes: 4096, 16384 or 65536. Left out: 4096.
 	PageBytes uint64 `protobuf:"varint,3,opt,name=page_bytes,json=pageBytes,proto3" json:"page_bytes,omitempty"`
-	// Rules. Every parameter of the model must be taken by a rule, all of it, and every pattern must match. What is taken twice must be
-	// so on purpose: in slices that are equal, or as what is folded into others.
+	// Rules. Every parameter of the model must be taken by a rule, all of it, and every pattern must match but those of optional rules.
+	// What is taken twice must be so on purpose: in slices that are equal, or as what is folded into others.
 	Operand []*Operand `protobuf:"bytes,4,rep,name=operand,proto3" json:"operand,omitempty"`
 	// The target that the operands are for, "npu1" or "npu2": tiles and micro tiles are checked against it. Left out: nothing is checked.
 	Target        string `protobuf:"bytes,5,opt,name=target,proto3" json:"target,omitempty"`
@@ -304,9 +304,9 @@ func (x *Recipe) GetTarget() string {
 // parameters become one.
 type Operand struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Patterns over canonical parameter names. `*` stands for one or more characters other than a dot; `{i}` stands for one or
-	// more decimal digits and gives them a name, a lower-case word, by which `name` and `segment` repeat them; `{i:0-3}` stands for
-	// numbers from 0 to 3.
+	// Patterns over canonical parameter names. `*` stands for one or more characters other than a dot, `**` for one or more of any; `{i}`
+	// stands for one or more decimal digits and gives them a name, a lower-case word, by which `name` and `segment` repeat them; `{i:0-3}`
+	// stands for numbers from 0 to 3.
 	Parameter []string `protobuf:"bytes,1,rep,name=parameter,proto3" json:"parameter,omitempty"`
 	// The operand's name; the parameter's own when left out. `{i}` is what the pattern matched.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
@@ -328,7 +328,7 @@ type Operand struct {
 	Axes string `protobuf:"bytes,5,opt,name=axes,proto3" json:"axes,omitempty"`
 	// Axes of the operand that are made of several of the parameter's.
 	Merge []*Merge `protobuf:"bytes,6,rep,name=merge,proto3" json:"merge,omitempty"`
-	// The order in memory, in the notation of FORMAT.md: "N* K* K8 N8 K8 N4".
+	// The order in memory, in the notation of FORMAT.md: "N* K* K8 N8 K8 N4". "*" is row-major over the axes, whichever they are.
 	Layout string `protobuf:"bytes,7,opt,name=layout,proto3" json:"layout,omitempty"`
 	// Padding beyond what the layout asks for.
 	Pad []*Pad `protobuf:"bytes,8,rep,name=pad,proto3" json:"pad,omitempty"`
@@ -357,7 +357,11 @@ type Operand struct {
 	// How mantissas of BFP16 are rounded; as the hardware does when left out: towards minus infinity.
 	Rounding Rounding `protobuf:"varint,22,opt,name=rounding,proto3,enum=npuw.release.Rounding" json:"rounding,omitempty"`
 	// The tile of A x B that a core works on at a time, checked against the recipe's target.
-	Tile          *Tile `protobuf:"bytes,23,opt,name=tile,proto3" json:"tile,omitempty"`
+	Tile *Tile `protobuf:"bytes,23,opt,name=tile,proto3" json:"tile,omitempty"`
+	// Patterns may match nothing: for parameters that only some models of the family have.
+	Optional bool `protobuf:"varint,24,opt,name=optional,proto3" json:"optional,omitempty"`
+	// Patterns match only parameters whose axes are one of these: ["NK"]. Left out: any.
+	OfAxes        []string `protobuf:"bytes,25,rep,name=of_axes,json=ofAxes,proto3" json:"of_axes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -549,6 +553,20 @@ func (x *Operand) GetRounding() Rounding {
 func (x *Operand) GetTile() *Tile {
 	if x != nil {
 		return x.Tile
+	}
+	return nil
+}
+
+func (x *Operand) GetOptional() bool {
+	if x != nil {
+		return x.Optional
+	}
+	return false
+}
+
+func (x *Operand) GetOfAxes() []string {
+	if x != nil {
+		return x.OfAxes
 	}
 	return nil
 }
@@ -1328,8 +1346,8 @@ func (x *Release) GetArtifact() []*Artifact {
 // Artifact is one .npuw file of a release.
 type Artifact struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The model.
-	Source string `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	// The model; or its files, if the encoder is in one and the decoder in another.
+	Source []string `protobuf:"bytes,1,rep,name=source,proto3" json:"source,omitempty"`
 	// A built-in recipe's name, or the path of a recipe file (one that ends in .txtpb). Left out: the default of the model's family.
 	Recipe string `protobuf:"bytes,2,opt,name=recipe,proto3" json:"recipe,omitempty"`
 	// The file's path in the set, ending in .npuw; subfolders are made as needed. Every system must take it: RELEASE.md says what that asks.
@@ -1372,11 +1390,11 @@ func (*Artifact) Descriptor() ([]byte, []int) {
 	return file_npuw_schema_release_proto_rawDescGZIP(), []int{13}
 }
 
-func (x *Artifact) GetSource() string {
+func (x *Artifact) GetSource() []string {
 	if x != nil {
 		return x.Source
 	}
-	return ""
+	return nil
 }
 
 func (x *Artifact) GetRecipe() string {
@@ -1765,7 +1783,7 @@ const file_npuw_schema_release_proto_rawDesc = "" +
 	"\n" +
 	"page_bytes\x18\x03 \x01(\x04R\tpageBytes\x12/\n" +
 	"\aoperand\x18\x04 \x03(\v2\x15.npuw.release.OperandR\aoperand\x12\x16\n" +
-	"\x06target\x18\x05 \x01(\tR\x06target\"\xb0\x06\n" +
+	"\x06target\x18\x05 \x01(\tR\x06target\"\xe5\x06\n" +
 	"\aOperand\x12\x1c\n" +
 	"\tparameter\x18\x01 \x03(\tR\tparameter\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -1790,7 +1808,9 @@ const file_npuw_schema_release_proto_rawDesc = "" +
 	"\x06record\x18\x14 \x01(\v2\x14.npuw.release.RecordR\x06record\x12&\n" +
 	"\x0fhigh_half_first\x18\x15 \x01(\bR\rhighHalfFirst\x122\n" +
 	"\brounding\x18\x16 \x01(\x0e2\x16.npuw.release.RoundingR\brounding\x12&\n" +
-	"\x04tile\x18\x17 \x01(\v2\x12.npuw.release.TileR\x04tile\"\xfa\x01\n" +
+	"\x04tile\x18\x17 \x01(\v2\x12.npuw.release.TileR\x04tile\x12\x1a\n" +
+	"\boptional\x18\x18 \x01(\bR\boptional\x12\x17\n" +
+	"\aof_axes\x18\x19 \x03(\tR\x06ofAxes\"\xfa\x01\n" +
 	"\x04Part\x12\x1c\n" +
 	"\tparameter\x18\x01 \x01(\tR\tparameter\x12\x12\n" +
 	"\x04bias\x18\x02 \x01(\tR\x04bias\x12\x14\n" +
@@ -1844,7 +1864,7 @@ const file_npuw_schema_release_proto_rawDesc = "" +
 	"\aRelease\x122\n" +
 	"\bartifact\x18\x01 \x03(\v2\x16.npuw.release.ArtifactR\bartifact\"\x88\x01\n" +
 	"\bArtifact\x12\x16\n" +
-	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
+	"\x06source\x18\x01 \x03(\tR\x06source\x12\x16\n" +
 	"\x06recipe\x18\x02 \x01(\tR\x06recipe\x12\x16\n" +
 	"\x06output\x18\x03 \x01(\tR\x06output\x12\x18\n" +
 	"\akernels\x18\x04 \x01(\tR\akernels\x12\x1a\n" +

@@ -31,19 +31,21 @@ type packFlags struct {
 func packCommand() *cobra.Command {
 	var f packFlags
 	c := &cobra.Command{
-		Use:   "pack SOURCE -o OUT.npuw",
+		Use:   "pack SOURCE [DECODER] -o OUT.npuw",
 		Short: "Pack a model into an artifact",
 		Long: "Pack the weights of the model SOURCE as a recipe says, and verify the artifact. Without --recipe\n" +
 			"it is the default of the model's family; `npuw recipes` lists those that are built in. SOURCE may be a folder, as downloaded\n" +
-			"from a model hub: then it is told which file was taken for the recipe, and why.\n\n" +
+			"from a model hub: then it is told which file was taken for the recipe, and why. With DECODER, SOURCE is the encoder's file and\n" +
+			"DECODER the decoder's, and both go into one artifact.\n\n" +
 			"With --kernels operands are bound to the kernel contracts of a file. They are checked against the xclbins that it\n" +
 			"names, and its instruction streams go into the artifact.\n\n" +
 			"OUT.npuw appears, or is replaced, when all of it is there and verified. After an error it is as it was. A symbolic\n" +
 			"link of that name is replaced itself, not what it leads to.",
 		Example: "  npuw pack model.onnx -o model.npuw\n" +
+			"  npuw pack encoder_model.onnx decoder_model_merged.onnx -o whisper.npuw\n" +
 			"  npuw pack model.onnx --recipe whisper-encoder/f32 -o check.npuw\n" +
 			"  npuw pack model.onnx --recipe mine.txtpb --kernels kernels.txtpb -o model.npuw",
-		Args:              needs("SOURCE"),
+		Args:              needsModel,
 		ValidArgsFunction: completeSources,
 	}
 	flags := c.Flags()
@@ -65,18 +67,18 @@ func packCommand() *cobra.Command {
 		if err := checkKernelsFlag(cmd, f.kernels); err != nil {
 			return err
 		}
-		return f.run(cmd, args[0])
+		return f.run(cmd, args)
 	}
 	return c
 }
 
-// run packs the model at path.
-func (f *packFlags) run(cmd *cobra.Command, path string) error {
+// run packs the model in the files at paths.
+func (f *packFlags) run(cmd *cobra.Command, paths []string) error {
 	told := cmd.ErrOrStderr()
 	if f.quiet {
 		told = io.Discard
 	}
-	b, err := prepare(told, path, f.recipe, f.kernels)
+	b, err := prepare(told, paths, f.recipe, f.kernels)
 	if err != nil {
 		return err
 	}
@@ -151,11 +153,11 @@ func wantOf(recipeName string) (families.Want, error) {
 
 // prepare plans the artifact of a model, bound to the contracts in the file kernels if that is named, and tells on w which file of a folder
 // the model's is.
-func prepare(w io.Writer, path, recipeName, kernels string) (*pipeline.Build, error) {
+func prepare(w io.Writer, paths []string, recipeName, kernels string) (*pipeline.Build, error) {
 	if err := checkRecipe(recipeName); err != nil {
 		return nil, err
 	}
-	b, err := pipeline.Prepare(path, recipeName)
+	b, err := pipeline.PrepareFiles(paths, recipeName)
 	if err == nil && b.Folder != nil {
 		printFolder(w, listFolder(b.Folder))
 	}
@@ -196,12 +198,13 @@ func planCommand() *cobra.Command {
 	var recipeName, kernels string
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "plan SOURCE",
+		Use:   "plan SOURCE [DECODER]",
 		Short: "Show the artifact that pack would write",
-		Long: "Show the artifact that `npuw pack` would write: every operand's format, layout, place and size. Reads no weight\n" +
-			"and writes nothing. With --kernels also the kernel contracts of a file, and what is bound to them.",
+		Long: "Show the artifact that `npuw pack` would write: every operand's format, layout, place and size. Writes\n" +
+			"nothing, and reads no weight but those that a decoder has twice, which are compared. With --kernels also the kernel\n" +
+			"contracts of a file, and what is bound to them.",
 		Example:           "  npuw plan model.onnx --recipe whisper-encoder/npu1-rowmajor",
-		Args:              needs("SOURCE"),
+		Args:              needsModel,
 		ValidArgsFunction: completeSources,
 	}
 	addRecipeFlag(c, &recipeName)
@@ -211,7 +214,7 @@ func planCommand() *cobra.Command {
 		if err := checkKernelsFlag(cmd, kernels); err != nil {
 			return err
 		}
-		b, err := prepare(cmd.ErrOrStderr(), args[0], recipeName, kernels)
+		b, err := prepare(cmd.ErrOrStderr(), args, recipeName, kernels)
 		if err != nil {
 			return err
 		}

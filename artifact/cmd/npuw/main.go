@@ -129,6 +129,14 @@ func needs(names ...string) cobra.PositionalArgs {
 	}
 }
 
+// needsModel checks arguments that are the files of a model: one, or its encoder's and its decoder's.
+func needsModel(cmd *cobra.Command, args []string) error {
+	if len(args) < 2 {
+		return needs("SOURCE")(cmd, args)
+	}
+	return needs("SOURCE", "DECODER")(cmd, args)
+}
+
 // requireFlag wants a flag to be given, after the arguments; shown is what it says of one that is missing.
 func requireFlag(c *cobra.Command, flag, shown string) {
 	_ = c.MarkFlagRequired(flag) // for completion
@@ -190,6 +198,9 @@ func refuseUnknown(root *cobra.Command) {
 					return cmd.Help()
 				}
 				return callErrorf("completion %q: bash, zsh, fish or powershell was expected", args[0])
+			}
+			for _, shell := range c.Commands() {
+				shell.RunE = markErrors(shell.RunE) // of writing
 			}
 		case "help":
 			c.Args = func(_ *cobra.Command, args []string) error {

@@ -59,7 +59,7 @@ func TestScripts(t *testing.T) {
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"status": status, "release": makeSet, "damage": damage, "cut": cut, "size": size, "holds": holds, "keys": keys, "unknown": unknown, "lose": lose, "recode": recode, "operator": operator, "example": example,
+			"status": status, "release": makeSet, "damage": damage, "cut": cut, "size": size, "holds": holds, "keys": keys, "unknown": unknown, "mobile": mobile, "lose": lose, "recode": recode, "operator": operator, "example": example,
 		},
 	})
 }

@@ -20,16 +20,18 @@ func sourcesCommand() *cobra.Command {
 	var asJSON bool
 	var recipeName string
 	c := &cobra.Command{
-		Use:   "sources SOURCE",
+		Use:   "sources SOURCE [DECODER]",
 		Short: "List what a model file or folder holds, with canonical names where its family is known",
 		Long: "List the models in a file that are of a known family, and their parameters: canonical name, axes (in PyTorch's order), element\n" +
 			"type and the tensor of the file that holds it. Files are recognised by content. In a graph, names are found by the paths of nodes,\n" +
 			"the names of tensors and the structure of the graph, which must agree; a name that was found in one way alone says in which.\n" +
-			"Of any other model, and of one that lacks some of its family, list the tensors. --json prints both.\n\n" +
-			"SOURCE may be a folder, as downloaded from a model hub: then say which file pack takes for the recipe, and why.\n\n" +
-			"Reads no weight, but for what is compared: a second copy of the embedding, biases that should be 0.",
+			"The parameters of any other model are its constants, under the file's names, with axes from the operators that use them.\n" +
+			"Of a model that lacks some of its family list the tensors. --json prints both.\n\n" +
+			"SOURCE may be a folder, as downloaded from a model hub: then say which file pack takes for the recipe, and why. With DECODER,\n" +
+			"SOURCE is the encoder's file and DECODER the decoder's, and the model is both.\n\n" +
+			"Reads no weight, but for what is compared: a second copy of a decoder's weights, biases that should be 0.",
 		Example:           "  npuw sources model.onnx\n  npuw sources whisper-base/ --recipe whisper-encoder/npu2-tiled",
-		Args:              needs("SOURCE"),
+		Args:              needsModel,
 		ValidArgsFunction: completeSources,
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -39,9 +41,9 @@ func sourcesCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		catalogue, models, folder, err := families.OpenAny(args[0], want)
+		catalogue, models, folder, err := families.OpenAll(args, want)
 		problem := ""
-		if errors.Is(err, source.ErrParameters) {
+		if errors.Is(err, source.ErrParameters) && len(args) == 1 {
 			problem = err.Error()
 			catalogue, err = families.OpenCatalogue(args[0])
 		}
@@ -143,7 +145,7 @@ type parameterListing struct {
 	Stored string   `json:"stored,omitempty"` // how the file holds values that are computed as they are read
 	Codes  string   `json:"codes,omitempty"`  // the formats of codes, scales and zeros that an operand can keep as they are: "u4*f32-zero"
 	// NamedBy has each way in which the name was found: "path" of the node, "value" (the tensor's name), "structure" of the graph;
-	// "state" (the tensor's name) where the file has no graph.
+	// "state" (the tensor's name) where the file has no graph; in a model of no known family "tensor" (its name, whatever it is) or "path".
 	NamedBy []string `json:"named_by"`
 	Note    string   `json:"note,omitempty"` // on a name in the file that does not count
 }
@@ -258,7 +260,7 @@ func printFolder(w io.Writer, f *folderListing) {
 
 // printTensors lists the tensors of a file in which there is no model.
 func printTensors(w io.Writer, t *tabwriter.Writer, l sourceListing) error {
-	why := "of no family of models that npuw knows"
+	why := "holds no parameters of a model"
 	if l.Problem != "" {
 		why = "cannot be packed: " + l.Problem
 	}
@@ -292,7 +294,7 @@ func heldAs(t *source.Tensor) string {
 // howNamed tells how a parameter got its name where that was in one way alone, or another name does not count; "" elsewhere.
 func howNamed(p *model.Parameter) string {
 	how := ""
-	if len(p.Ways) == 1 && p.Ways[0] != model.ByState {
+	if len(p.Ways) == 1 && p.Ways[0] != model.ByState && p.Ways[0] != model.ByTensor {
 		how = fmt.Sprintf(" (named by %s alone)", p.Ways[0])
 	}
 	if p.Note != "" {

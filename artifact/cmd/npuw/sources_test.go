@@ -88,7 +88,7 @@ func TestSourceTellsOtherTypes(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `m: safetensors, 1 tensors
-of no family of models that npuw knows
+holds no parameters of a model
 
 tensor  type  shape  bytes  place
 w       f32   [4]    16     at 64 of m

@@ -3,7 +3,6 @@
 package checkpoints
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -20,13 +19,13 @@ type Tensor struct {
 	Bytes []byte
 }
 
-// Decoder says what decoder a model has beside a whisperonnx.Config's encoder, whose width it shares.
-type Decoder struct{ Layers, FFN, Positions, Vocab int }
+// Decoder says what decoder a model has beside a whisperonnx.Config's encoder.
+type Decoder = whisperonnx.Decoder
 
 // Tiny is the decoder of testdata/whisper-tiny, Odd one beside whisperonnx.Odd.
 var (
-	Tiny = Decoder{Layers: 2, FFN: 128, Positions: 32, Vocab: 384}
-	Odd  = Decoder{Layers: 1, FFN: 70, Positions: 5, Vocab: 51}
+	Tiny = whisperonnx.TinyDecoder
+	Odd  = whisperonnx.OddDecoder
 )
 
 // Encoder gives the state dict of an encoder, with names that begin with "encoder.".
@@ -40,34 +39,19 @@ func Encoder(c whisperonnx.Config) []Tensor {
 }
 
 // Whisper gives the state dict of encoder and decoder as Hugging Face has it, but for the projection to logits.
+// ProjOut gives that.
 func Whisper(c whisperonnx.Config, d Decoder) []Tensor {
 	list := Encoder(c)
-	add := func(name string, shape ...int) {
-		p := whisperonnx.NewParameter("decoder."+name, max(c.Type, element.F32), c.Seed<<20+uint64(len(list)), shape...)
+	for _, p := range d.Parameters(c) {
 		list = append(list, tensor(&p, max(c.Type, element.F32)))
 	}
-	pair := func(name string, shape ...int) {
-		add(name+".weight", shape...)
-		add(name+".bias", shape[0])
-	}
-	w := c.DModel
-	add("embed_tokens.weight", d.Vocab, w)
-	add("embed_positions.weight", d.Positions, w)
-	for i := range d.Layers {
-		layer := fmt.Sprintf("layers.%d.", i)
-		for _, attention := range []string{layer + "self_attn", layer + "encoder_attn"} {
-			add(attention+".k_proj.weight", w, w)
-			for _, projection := range []string{"v", "q", "out"} {
-				pair(attention+"."+projection+"_proj", w, w)
-			}
-			pair(attention+"_layer_norm", w)
-		}
-		pair(layer+"fc1", d.FFN, w)
-		pair(layer+"fc2", w, d.FFN)
-		pair(layer+"final_layer_norm", w)
-	}
-	pair("layer_norm", w)
 	return Renamed(list, func(name string) string { return "model." + name })
+}
+
+// ProjOut gives the projection to logits as Hugging Face has it.
+func ProjOut(c whisperonnx.Config, d Decoder) Tensor {
+	p := d.ProjOut(c)
+	return tensor(&p, max(c.Type, element.F32))
 }
 
 func tensor(p *whisperonnx.Parameter, format element.Format) Tensor {

@@ -106,11 +106,16 @@ func (g *graph) sdpa(scope, x string) string {
 	q := g.node(scope, "Transpose", byHeads, g.split(scope, g.linear(scope+"/q_proj", x, g.DModel)))
 	k := g.split(scope, g.linear(scope+"/k_proj", x, g.DModel))
 	v := g.node(scope, "Transpose", byHeads, g.split(scope, g.linear(scope+"/v_proj", x, g.DModel)))
-	size := g.node(scope, "Slice", nil, g.node(scope, "Shape", nil, q), g.integers(scope, -1), g.integers(scope, math.MaxInt64))
-	cast := g.node(scope, "Cast", []*pb.AttributeProto{integerAttribute("to", int64(g.dataType()))}, size)
-	scale := g.node(scope, "Sqrt", nil, g.node(scope, "Div", nil, g.scalar(scope, 1), g.node(scope, "Sqrt", nil, cast)))
+	scale := g.rootOfScale(scope, q)
 	scores := g.node(scope, "MatMul", nil, g.node(scope, "Mul", nil, q, scale), g.node(scope, "Mul", nil, g.node(scope, "Transpose", keys, k), scale))
 	return g.merge(scope, g.node(scope, "MatMul", nil, g.node(scope, "Softmax", lastAxis, scores), v), batch, positions)
+}
+
+// rootOfScale adds what computes the root of the scale from the shape of queries.
+func (g *graph) rootOfScale(scope, q string) string {
+	size := g.node(scope, "Slice", nil, g.node(scope, "Shape", nil, q), g.integers(scope, -1), g.integers(scope, math.MaxInt64))
+	cast := g.node(scope, "Cast", []*pb.AttributeProto{integerAttribute("to", int64(g.dataType()))}, size)
+	return g.node(scope, "Sqrt", nil, g.node(scope, "Div", nil, g.scalar(scope, 1), g.node(scope, "Sqrt", nil, cast)))
 }
 
 // multiHead is attention by com.microsoft.MultiHeadAttention, which adds the biases, unless they are packed.

@@ -13,6 +13,21 @@ import (
 // Check compares m, which was recognised in a file of c, with what c says: sizes, and every parameter with all of its values.
 func (c Config) Check(catalogue *source.Catalogue, m *model.Model) error {
 	sizes := map[string]int{"layers": c.Layers, "d_model": c.DModel, "heads": c.Heads, "ffn": c.FFN, "mels": c.Mels, "positions": c.Positions}
+	return checkModel(catalogue, m, sizes, c.Parameters())
+}
+
+// Check does so for a decoder, in a file of d beside c's encoder.
+func (d Decoder) Check(c Config, catalogue *source.Catalogue, m *model.Model) error {
+	sizes := map[string]int{"layers": d.Layers, "d_model": c.DModel, "heads": c.Heads, "ffn": d.FFN, "vocab": d.Vocab, "positions": d.Positions}
+	list := d.Parameters(c)
+	if d.Head == Own {
+		list = append(list, d.ProjOut(c))
+	}
+	return checkModel(catalogue, m, sizes, list)
+}
+
+// checkModel compares m with sizes and parameters.
+func checkModel(catalogue *source.Catalogue, m *model.Model, sizes map[string]int, list []Parameter) error {
 	for _, a := range m.Attributes {
 		if want, ok := sizes[a.Name]; ok && a.Int != int64(want) {
 			return fmt.Errorf("%s is %d, expected %d", a.Name, a.Int, want)
@@ -21,7 +36,6 @@ func (c Config) Check(catalogue *source.Catalogue, m *model.Model) error {
 			return fmt.Errorf("%s is %v, expected 1e-5", a.Name, a.Real)
 		}
 	}
-	list := c.Parameters()
 	if len(m.Parameters) != len(list) {
 		return fmt.Errorf("%d parameters, expected %d", len(m.Parameters), len(list))
 	}

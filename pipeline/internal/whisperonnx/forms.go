@@ -40,6 +40,35 @@ func Size(name string) (Config, error) {
 	return c, nil
 }
 
+// decoderLayers are those of models whose decoder has fewer layers than their encoder: OpenAI's turbo, and distilled ones.
+var decoderLayers = map[string]int{
+	"large-v3-turbo": 4, "distil-small.en": 4, "distil-medium.en": 2, "distil-large-v2": 2, "distil-large-v3": 2, "distil-large-v3.5": 2,
+}
+
+// DecoderSize gives the sizes of a published model's decoder, or of those that tests use, by the names that Size knows.
+func DecoderSize(name string) (Decoder, error) {
+	c, err := Size(name)
+	switch {
+	case err != nil:
+		return Decoder{}, err
+	case name == "fixture":
+		return TinyDecoder, nil
+	case name == "odd":
+		return OddDecoder, nil
+	}
+	d := Decoder{Layers: c.Layers, FFN: c.FFN, Positions: 448, Vocab: 51865}
+	if n := decoderLayers[name]; n > 0 {
+		d.Layers = n
+	}
+	switch {
+	case strings.HasSuffix(name, ".en"):
+		d.Vocab = 51864
+	case c.Mels == 128: // large-v3, and what is made of it
+		d.Vocab = 51866
+	}
+	return d, nil
+}
+
 // Sizes lists the names that Size knows.
 func Sizes() []string {
 	return slices.Sorted(slices.Values(slices.AppendSeq(slices.Collect(maps.Keys(sizes)), maps.Keys(teachers))))

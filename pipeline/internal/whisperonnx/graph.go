@@ -30,12 +30,13 @@ const (
 	microsoft = "com.microsoft" // domain of ONNX Runtime's operators
 )
 
-// graph is an encoder under construction.
+// graph is an encoder or decoder under construction.
 type graph struct {
 	Config
 	parameters  map[string]*Parameter // by name, without "encoder."
 	names       map[string]int        // how many nodes have a scope and operator
 	number      int                   // of anonymous values
+	ends        map[string]bool       // inputs and outputs, which keep their names
 	stripped    map[string]string     // names of values to what they are called instead
 	ties        map[string]string     // ".weight" and ".bias" to the LayerNorm's that is written, where all are equal
 	activations []string              // that are quantized
@@ -43,7 +44,11 @@ type graph struct {
 	body                              // that nodes and weights are added to: the main graph, or a branch
 	dataAt      int                   // where the next weights begin in the data file
 	data        message
-	file        string // name of the data file
+	dataFile    string // its name
+
+	shared  map[string]string // what the value of each parameter is called that is written once, however often it is used
+	hoisted *body             // what holds the weights in place of body: the graph around branches
+	suffix  string            // what the names of weights end in
 }
 
 // body is what a graph is made of.
@@ -67,24 +72,35 @@ func (b body) contents() message {
 
 // model gives the bytes of the model and of its data file.
 func (c Config) model(dataFile string) (model, data message) {
+	g := c.newGraph(dataFile)
+	g.encoder()
+	return g.file(&pb.GraphProto{
+		Name:   proto.String("torch_jit"),
+		Input:  []*pb.ValueInfoProto{g.value("input_features", c.Mels, 2*c.Positions)},
+		Output: []*pb.ValueInfoProto{g.value("last_hidden_state", c.Positions, c.DModel)},
+	})
+}
+
+// newGraph begins a graph with the parameters of c's encoder.
+func (c Config) newGraph(dataFile string) *graph {
 	g := &graph{
-		Config: c, file: dataFile, parameters: map[string]*Parameter{}, names: map[string]int{}, stripped: map[string]string{}, ties: map[string]string{},
+		Config: c, dataFile: dataFile, ends: map[string]bool{"input_features": true, "last_hidden_state": true}, parameters: map[string]*Parameter{}, names: map[string]int{}, stripped: map[string]string{}, ties: map[string]string{},
 	}
 	list := c.Parameters()
 	for i := range list {
 		g.parameters[strings.TrimPrefix(list[i].Name, "encoder.")] = &list[i]
 	}
-	g.encoder()
+	return g
+}
+
+// file gives the bytes of the model and of its data file; ends has its name, inputs and outputs.
+func (g *graph) file(ends *pb.GraphProto) (model, data message) {
 	var identities []message // torch.onnx has the last first
 	for i, tie := range slices.Backward(g.identities) {
 		identities = append(identities, g.encodedNode("", fmt.Sprintf("Identity_%d", len(g.identities)-1-i), "Identity", tie[1:], nil, tie[0]))
 	}
 	g.nodes = append(identities, g.nodes...)
-	contents := append(g.contents(), encoded(&pb.GraphProto{
-		Name:   proto.String("torch_jit"),
-		Input:  []*pb.ValueInfoProto{g.value("input_features", c.Mels, 2*c.Positions)},
-		Output: []*pb.ValueInfoProto{g.value("last_hidden_state", c.Positions, c.DModel)},
-	})...)
+	contents := append(g.contents(), encoded(ends)...)
 	irVersion := map[int]int64{14: 7, 17: 8, 21: 10, 23: 11}[g.opset()]
 	opsets := []*pb.OperatorSetIdProto{{Version: proto.Int64(int64(g.opset()))}}
 	if g.names[microsoft] > 0 {
@@ -171,7 +187,7 @@ func (g *graph) encodedNode(domain, name, op string, outputs []string, attribute
 
 // called is what a value is called in the file.
 func (g *graph) called(value string) string {
-	if !g.Stripped || value == "" || value == "input_features" || value == "last_hidden_state" {
+	if !g.Stripped || value == "" || g.ends[value] {
 		return value
 	}
 	if g.stripped[value] == "" {
@@ -198,15 +214,24 @@ func (g *graph) inBranch(scope, x string, add func() string) string {
 		name  string
 		graph message
 	}{{"then_branch", then}, {"else_branch", otherwise}} {
-		attribute := append(encoded(&pb.AttributeProto{Name: &b.name, Type: pb.AttributeProto_GRAPH.Enum()}), field(attributeGraph, b.graph)...)
-		n = append(n, field(nodeAttribute, attribute)...)
+		n = append(n, field(nodeAttribute, branch(b.name, b.graph))...)
 	}
 	g.nodes = append(g.nodes, n)
 	return name + "_output_0"
 }
 
+// branch is the attribute of an If that holds a graph.
+func branch(name string, graph message) message {
+	return append(encoded(&pb.AttributeProto{Name: &name, Type: pb.AttributeProto_GRAPH.Enum()}), field(attributeGraph, graph)...)
+}
+
 // scalar adds a Constant node with a float.
 func (g *graph) scalar(scope string, x float64) string {
+	return g.node(scope, "Constant", g.float(x))
+}
+
+// float is the attribute of a node that holds a float, a scalar if there are no dimensions.
+func (g *graph) float(x float64, dims ...int64) []*pb.AttributeProto {
 	raw := binary.LittleEndian.AppendUint64(nil, math.Float64bits(x))
 	if g.Type != element.F64 {
 		raw = raw[:g.Type.Size()]
@@ -214,7 +239,7 @@ func (g *graph) scalar(scope string, x float64) string {
 			panic(err) // every other format is encoded
 		}
 	}
-	return g.node(scope, "Constant", constant(&pb.TensorProto{DataType: proto.Int32(int32(g.dataType())), RawData: raw}))
+	return constant(&pb.TensorProto{Dims: dims, DataType: proto.Int32(int32(g.dataType())), RawData: raw})
 }
 
 // constant is the attribute of a Constant node.

@@ -269,5 +269,5 @@ func (g *graph) dynamic(scope, x, w string, p *Parameter) string {
 
 // quantizes reports whether the linear layer in a scope has its weights as codes.
 func (g *graph) quantizes(scope string) bool {
-	return g.Quantized != "" && !g.Dequantized && strings.HasPrefix(scope, "/layers.")
+	return g.Quantized != "" && !g.Dequantized && strings.Contains(scope, "/layers.")
 }

@@ -89,6 +89,9 @@ func (t *tensor) write(buffer []byte, flush func([]byte) error) error {
 
 // weight adds the parameter of that name, as in a state dict behind "encoder.", and gives the name of its value.
 func (g *graph) weight(name string) string {
+	if value, written := g.shared[name]; written {
+		return value
+	}
 	p := g.parameters[name]
 	value, t := name, p.stored()
 	switch {
@@ -107,6 +110,10 @@ func (g *graph) weight(name string) string {
 			return name
 		}
 		g.ties[kind] = name
+	}
+	value += g.suffix
+	if g.shared != nil {
+		g.shared[name] = value
 	}
 	g.store(value, t, p.linear && !g.Gemm)
 	return value
@@ -131,15 +138,19 @@ func (g *graph) joined(scope, kind string, byHead bool) string {
 // store adds t as what the value of that name is; last are those initializers that torch.onnx puts after all others.
 func (g *graph) store(value string, t *tensor, last bool) {
 	contents := g.tensor(t, value)
+	to := &g.body
+	if g.hoisted != nil {
+		to = g.hoisted
+	}
 	switch {
 	case g.ConstantNodes:
 		attribute := append(encoded(&pb.AttributeProto{Name: proto.String("value"), Type: pb.AttributeProto_TENSOR.Enum()}), field(attributeTensor, contents)...)
 		n := g.encodedNode("", "Constant_of_"+value, "Constant", []string{value}, nil)
 		g.nodes = append(g.nodes, append(n, field(nodeAttribute, attribute)...))
 	case last:
-		g.last = append(g.last, contents)
+		to.last = append(to.last, contents)
 	default:
-		g.weights = append(g.weights, contents)
+		to.weights = append(to.weights, contents)
 	}
 }
 
@@ -156,7 +167,7 @@ func (g *graph) tensor(t *tensor, value string) message {
 		return append(encoded(head), field(tensorRaw, message{{weights: t}})...)
 	}
 	head.DataLocation = pb.TensorProto_EXTERNAL.Enum()
-	for _, e := range [][2]string{{"location", g.file}, {"offset", strconv.Itoa(g.dataAt)}, {"length", strconv.Itoa(t.bytes())}} {
+	for _, e := range [][2]string{{"location", g.dataFile}, {"offset", strconv.Itoa(g.dataAt)}, {"length", strconv.Itoa(t.bytes())}} {
 		head.ExternalData = append(head.ExternalData, &pb.StringStringEntryProto{Key: &e[0], Value: &e[1]})
 	}
 	g.dataAt += t.bytes()

@@ -1,4 +1,4 @@
-// Package whisperonnx makes ONNX files of Whisper encoders for tests and benchmarks: the nodes, names and initializers that
+// Package whisperonnx makes ONNX files of Whisper encoders and decoders for tests and benchmarks: the nodes, names and initializers that
 // torch.onnx writes, or what optimizers make of them (forms.go), at any size, in any float type, with weights that the test can
 // compute again.
 //
@@ -101,6 +101,11 @@ func WriteContext(ctx context.Context, path string, c Config) error {
 		return err
 	}
 	model, data := c.model(filepath.Base(path) + "_data")
+	return writeModel(ctx, path, c, model, data)
+}
+
+// writeModel writes the two files of a model, or the one.
+func writeModel(ctx context.Context, path string, c Config, model, data message) error {
 	if c.External {
 		if err := writeFile(ctx, path+"_data", data); err != nil {
 			return err
@@ -113,8 +118,8 @@ func WriteContext(ctx context.Context, path string, c Config) error {
 	return err
 }
 
-// NeedsExternal reports whether c's weights do not fit into the file of its graph.
-func (c Config) NeedsExternal() bool { return c.Bytes() > maxInFile }
+// NeedsExternal reports whether weights of so many bytes do not fit into the file of their graph.
+func NeedsExternal(bytes int64) bool { return bytes > maxInFile }
 
 // check refuses what cannot be written.
 func (c Config) check() error {
@@ -122,7 +127,7 @@ func (c Config) check() error {
 	if sizes < 1 || c.DModel%c.Heads != 0 || c.Type > element.F64 || c.Opset != 0 && c.Opset != 14 && c.Opset != 17 {
 		return fmt.Errorf("whisperonnx: no such encoder: %+v", c)
 	}
-	if c.NeedsExternal() && !c.External {
+	if NeedsExternal(c.Bytes()) && !c.External {
 		return fmt.Errorf("whisperonnx: %d bytes of weights do not fit into one protobuf message: write them as external data", c.Bytes())
 	}
 	if c.Tied && c.Nested {
@@ -150,9 +155,11 @@ func (c Config) opset() int {
 }
 
 // Bytes is the size of all weights.
-func (c Config) Bytes() int64 {
+func (c Config) Bytes() int64 { return bytesOf(c.Parameters()) }
+
+func bytesOf(list []Parameter) int64 {
 	var n int64
-	for _, p := range c.Parameters() {
+	for _, p := range list {
 		n += int64(p.Elements()) * int64(p.format.Size()) // format is F32 where Type is 0
 	}
 	return n

@@ -5,10 +5,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
 
+	"npuw/artifact/element"
+	"npuw/pipeline/internal/checkpoints"
 	"npuw/pipeline/model/families"
 	"npuw/pipeline/source"
 	pb "npuw/schema/onnxpb"
@@ -33,7 +36,7 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// A model of no known family still has a catalogue.
+// A file in which nothing uses the tensors has no model, and still a catalogue.
 func TestOpenUnknownFamily(t *testing.T) {
 	t.Parallel()
 	b, err := proto.Marshal(&pb.ModelProto{IrVersion: proto.Int64(8), Graph: &pb.GraphProto{Initializer: []*pb.TensorProto{
@@ -79,4 +82,37 @@ func write(t *testing.T, b []byte) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// Every file is one of the generic family for whoever asks for that, and of no other for whoever asks for another.
+func TestOpenAs(t *testing.T) {
+	t.Parallel()
+	path := write(t, checkpoints.Safetensors(state(element.F32)[:2]))
+	for _, x := range []struct {
+		path, family string
+		want         []string
+	}{
+		{testdata + "encoder.onnx", "", []string{"whisper-encoder"}},
+		{testdata + "encoder.onnx", "whisper-encoder", []string{"whisper-encoder"}},
+		{testdata + "encoder.onnx", "generic", []string{"generic"}},
+		{path, "", []string{"generic"}},
+		{path, "generic", []string{"generic"}},
+		{path, "whisper-encoder", nil},
+	} {
+		c, models, err := families.OpenAs(x.path, x.family)
+		if err != nil {
+			t.Errorf("%s as %q: %v", x.path, x.family, err)
+			continue
+		}
+		var got []string
+		for _, m := range models {
+			got = append(got, m.Family)
+		}
+		if !slices.Equal(got, x.want) {
+			t.Errorf("%s as %q: %v, expected %v", x.path, x.family, got, x.want)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"npuw/pipeline/model"
+	"npuw/pipeline/model/generic"
 	"npuw/pipeline/model/whisper"
 	"npuw/pipeline/source"
 	"npuw/pipeline/source/shards"
@@ -56,6 +57,9 @@ func (p precision) String() string {
 // of it.
 var kindOrder = []string{"safetensors", "torch", "onnx", "openvino", "gguf", "ggml"}
 
+// noKnown is why a file with some model is not taken.
+const noKnown = "no family of models that npuw knows"
+
 // candidate is a model file of a folder.
 type candidate struct {
 	path    string
@@ -94,12 +98,12 @@ func (x *candidate) kindRank() int {
 	return len(kindOrder)
 }
 
-// OpenAny opens a file, as Open does, or the best file of a folder, as OpenFolder does. It gives no Folder for a file.
+// OpenAny opens a file, as OpenAs does, or the best file of a folder, as OpenFolder does. It gives no Folder for a file.
 func OpenAny(path string, want Want) (*source.Catalogue, []*model.Model, *Folder, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		return OpenFolder(path, want)
 	}
-	c, models, err := Open(path)
+	c, models, err := OpenAs(path, want.Family)
 	return c, models, nil, err
 }
 
@@ -113,7 +117,7 @@ func OpenFolder(dir string, want Want) (*source.Catalogue, []*model.Model, *Fold
 		return nil, nil, nil, err
 	}
 	for i := range list {
-		list[i].look()
+		list[i].look(want.Family)
 	}
 	if want.Family == "" {
 		want.Family = firstFamily(list)
@@ -122,11 +126,12 @@ func OpenFolder(dir string, want Want) (*source.Catalogue, []*model.Model, *Fold
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	c, models, err := Open(f.Taken)
+	c, models, err := OpenAs(f.Taken, want.Family)
 	return c, models, f, err
 }
 
-// firstFamily is the first of familyOrder that a file of list has; the first of all if none has any.
+// firstFamily is the first of familyOrder that a file of list has; the first of all if none has any. A file of no known family is what
+// the folder is for only if no other file might be it.
 func firstFamily(list []candidate) string {
 	for _, family := range familyOrder {
 		for _, x := range list {
@@ -134,6 +139,9 @@ func firstFamily(list []candidate) string {
 				return family
 			}
 		}
+	}
+	if len(list) > 0 && !slices.ContainsFunc(list, func(x candidate) bool { return x.problem != "" }) {
+		return generic.Family
 	}
 	return familyOrder[0]
 }
@@ -202,16 +210,16 @@ func newCandidate(path string) (candidate, bool) {
 	return candidate{path: path}, err == nil
 }
 
-// look finds out which models are in the file.
-func (x *candidate) look() {
-	c, models, err := Open(x.path)
+// look finds out which models are in the file, for whoever wants those of family.
+func (x *candidate) look(family string) {
+	c, models, err := OpenAs(x.path, family)
 	if err != nil {
 		x.problem = strings.TrimPrefix(err.Error(), x.path+": ")
 		return
 	}
 	defer c.Close()
 	if len(models) == 0 {
-		x.problem = "no family of models that npuw knows"
+		x.problem = noKnown
 		return
 	}
 	x.kind, x.files, x.models = c.Kind, len(c.Files), make(map[string]merit, len(models))
@@ -302,6 +310,9 @@ func (x *candidate) unfit(family string) string {
 	if x.problem != "" {
 		return x.problem
 	}
+	if _, ok := x.models[generic.Family]; ok {
+		return noKnown
+	}
 	var has []string
 	for _, other := range familyOrder {
 		if _, ok := x.models[other]; ok {
@@ -326,8 +337,12 @@ func nothing(dir, family string, f *Folder) error {
 	for _, x := range f.NotTaken {
 		all = append(all, fmt.Sprintf("%s: %s", relative(dir, x.File), x.Why))
 	}
+	next := "give another folder, or a recipe for what it holds"
+	if family == whisper.FamilyWhole {
+		next = "give the files of an encoder and of its decoder in place of the folder"
+	}
 	return &source.Error{
-		File: dir, Offset: -1, Problem: fmt.Sprintf("no file for a %s: %s", family, strings.Join(all, "; ")), Next: "give another folder, or a recipe for what it holds", Err: source.ErrNotRecognised,
+		File: dir, Offset: -1, Problem: fmt.Sprintf("no file for a %s: %s", family, strings.Join(all, "; ")), Next: next, Err: source.ErrNotRecognised,
 	}
 }
 

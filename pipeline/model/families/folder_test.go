@@ -55,6 +55,7 @@ func TestOpenFolder(t *testing.T) {
 	f32, f16 := string(checkpoints.Safetensors(state(element.F32))), string(checkpoints.Safetensors(state(element.F16)))
 	torch := string(checkpoints.TorchZip(checkpoints.Saved{Views: checkpoints.Views(state(element.F32))}))
 	encoder := string(checkpoints.Safetensors(checkpoints.Encoder(whisperonnx.Odd)))
+	vad := string(checkpoints.Safetensors(state(element.F32)[:1]))
 	for name, x := range map[string]struct {
 		files         map[string]string
 		family, taken string
@@ -82,6 +83,13 @@ func TestOpenFolder(t *testing.T) {
 		},
 		"a file of nothing that is known": {
 			map[string]string{"model.safetensors": f32, "vad.safetensors": string(checkpoints.Safetensors(nil)), "config.json": config}, "", "model.safetensors", []string{"vad.safetensors: no family"},
+		},
+		"a model of no known family beside one that is known": {
+			map[string]string{"model.safetensors": f32, "vad.safetensors": vad, "config.json": config}, "", "model.safetensors", []string{"vad.safetensors: no family"},
+		},
+		"a model of no known family alone": {map[string]string{"vad.safetensors": vad}, "", "vad.safetensors", nil},
+		"any model, asked for": {
+			map[string]string{"vad.safetensors": vad, "x.safetensors": f32[:99]}, "generic", "vad.safetensors", []string{"x.safetensors: at byte 0"},
 		},
 		"PyTorch in a folder of ONNX": {map[string]string{"onnx/model.bin": f32, "onnx/config.json": config}, "", "onnx/model.bin", nil},
 		"other folders do not count":  {map[string]string{"model.safetensors": f32, "config.json": config, "checkpoint-1/model.safetensors": f32}, "", "model.safetensors", nil},
@@ -180,7 +188,17 @@ func TestOpenFolderRefuses(t *testing.T) {
 			"whisper-decoder", source.ErrNotRecognised,
 			[]string{"no file for a whisper-decoder", "encoder_model.onnx: holds no whisper-decoder but whisper-encoder", "x.safetensors: at byte 0"},
 		},
-		"none of any":     {map[string]string{"x.safetensors": f32[:99]}, "", source.ErrNotRecognised, []string{"no file for a whisper-encoder"}},
+		"none of both": {
+			map[string]string{"encoder_model.onnx": "onnx"},
+			"whisper", source.ErrNotRecognised,
+			[]string{"holds no whisper but whisper-encoder", "give the files of an encoder and of its decoder"},
+		},
+		"none of any": {map[string]string{"x.safetensors": f32[:99]}, "", source.ErrNotRecognised, []string{"no file for a whisper-encoder"}},
+		"one that is unknown, beside one that fails": {
+			map[string]string{"vad.safetensors": string(checkpoints.Safetensors(state(element.F32)[:1])), "x.safetensors": f32[:99]},
+			"", source.ErrNotRecognised,
+			[]string{"no file for a whisper-encoder", "vad.safetensors: no family", "x.safetensors: at byte 0"},
+		},
 		"too many models": {many, "", source.ErrLimit, []string{"more than 128 model files"}},
 		"too many of all": {crowd, "", source.ErrLimit, []string{"more than 4096 files"}},
 	} {

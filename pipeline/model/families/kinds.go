@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"npuw/pipeline/model"
+	"npuw/pipeline/model/generic"
 	"npuw/pipeline/model/whisper"
 	"npuw/pipeline/source"
 	"npuw/pipeline/source/ggml"
@@ -23,8 +24,9 @@ type kind struct {
 	open      func(path string) (*source.Catalogue, recogniser, error)
 }
 
-// recogniser gives the models in an open file. The error wraps source.ErrNotRecognised if there is none of a known family.
-type recogniser func() ([]*model.Model, error)
+// recogniser gives the models in an open file, for whoever wants those of a family, or any (""). The error wraps
+// source.ErrNotRecognised if there is none.
+type recogniser func(family string) ([]*model.Model, error)
 
 // kinds are those that there are; the first that recognises a file has it.
 var kinds = []kind{
@@ -43,13 +45,8 @@ func openONNX(path string) (*source.Catalogue, recogniser, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return &m.Catalogue, func() ([]*model.Model, error) {
-		recognised, err := whisper.Recognise(m)
-		if err != nil {
-			return nil, err
-		}
-		return []*model.Model{recognised}, nil
-	}, nil
+	known := func() ([]*model.Model, error) { return one(whisper.Recognise(m)) }
+	return &m.Catalogue, either(known, func() ([]*model.Model, error) { return one(generic.FromONNX(m)) }), nil
 }
 
 // openOpenVINO opens a model whose graph names its tensors as a state dict does, but may hold the transposes of matrices.
@@ -58,7 +55,7 @@ func openOpenVINO(path string) (*source.Catalogue, recogniser, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return &m.Catalogue, func() ([]*model.Model, error) {
+	find := func(in func(state *source.Catalogue) ([]*model.Model, error)) ([]*model.Model, error) {
 		tensors := make(map[string]*source.Tensor, len(m.Tensors))
 		state := m.Catalogue // with the shapes of a state dict
 		state.Tensors = slices.Clone(m.Tensors)
@@ -69,7 +66,7 @@ func openOpenVINO(path string) (*source.Catalogue, recogniser, error) {
 				state.Tensors[i].Shape = []uint64{t.Shape[1], t.Shape[0]}
 			}
 		}
-		models, err := whisper.FromState(&state)
+		models, err := in(&state)
 		if e := (*source.Error)(nil); errors.As(err, &e) && e.Err == source.ErrParameters {
 			told := *e
 			told.Next = "OpenVINO may have folded it into another constant (`npuw sources` lists all): give the model's checkpoint, or its ONNX export"
@@ -83,7 +80,11 @@ func openOpenVINO(path string) (*source.Catalogue, recogniser, error) {
 			}
 		}
 		return models, err
-	}, nil
+	}
+	known := func() ([]*model.Model, error) { return find(whisper.FromState) }
+	return &m.Catalogue, either(known, func() ([]*model.Model, error) {
+		return find(func(state *source.Catalogue) ([]*model.Model, error) { return one(generic.FromState(state)) })
+	}), nil
 }
 
 // ofState makes an opener of one that opens a kind of file which holds a state dict.
@@ -93,8 +94,30 @@ func ofState(open func(path string) (*source.Catalogue, error)) func(path string
 		if err != nil {
 			return nil, nil, err
 		}
-		return c, func() ([]*model.Model, error) { return whisper.FromState(c) }, nil
+		known := func() ([]*model.Model, error) { return whisper.FromState(c) }
+		return c, either(known, func() ([]*model.Model, error) { return one(generic.FromState(c)) }), nil
 	}
+}
+
+// either recognises known families, and takes any other file as it is.
+func either(known, anyModel func() ([]*model.Model, error)) recogniser {
+	return func(family string) ([]*model.Model, error) {
+		if family == generic.Family {
+			return anyModel()
+		}
+		models, err := known()
+		if family == "" && errors.Is(err, source.ErrNotRecognised) {
+			return anyModel()
+		}
+		return models, err
+	}
+}
+
+func one(m *model.Model, err error) ([]*model.Model, error) {
+	if err != nil {
+		return nil, err
+	}
+	return []*model.Model{m}, nil
 }
 
 // whole makes an opener that opens a file's whole model, if the file is one of several and their index lies beside it.

@@ -63,7 +63,7 @@ func (t *tracer) decomposedAttention(product *onnx.Node) (*attention, error) {
 	if !is(softmax.Producer, "Softmax") || input(softmax.Producer, 0) == nil {
 		return nil, t.unfit(softmax, want)
 	}
-	scores, scale := t.unscaled(softmax.Producer.In[0])
+	scores, scale := t.scores(softmax.Producer.In[0])
 	n := scores.Producer
 	if !is(n, "MatMul", "FusedMatMul") || len(n.In) != 2 || len(t.weights[n]) > 0 {
 		return nil, t.unfit(scores, "the product of queries and keys in attention")
@@ -86,6 +86,9 @@ func (t *tracer) project(a *attention, q, k, v *onnx.Value) (*attention, error) 
 		}
 		budget := maxSpread
 		found := t.projection(p.from, projection{scale: 1}, &budget)
+		if found == nil && p.to != &a.q && t.cached(p.from) {
+			continue
+		}
 		if found == nil {
 			return nil, t.unfit(p.from, "what "+p.name+" makes, split into heads")
 		}
@@ -146,6 +149,8 @@ func (t *tracer) projection(v *onnx.Value, p projection, budget *int) *projectio
 		}
 		p.bias, p.biasPart = w, p.part
 		return t.projection(other, p, budget)
+	case t.appended(n) != nil:
+		return t.projection(t.appended(n), p, budget)
 	case is(n, "Slice", "Split"):
 		part := sliced(v)
 		if part == nil || p.part != nil {

@@ -95,3 +95,70 @@ func (b *valueBuffer) decode(t *source.Tensor) ([]float64, error) {
 func noteZeroBiases(n int) string {
 	return fmt.Sprintf("the biases of k_proj in %d layers are 0, and left out", n)
 }
+
+func noteLogits(sameBytes bool) string {
+	if sameBytes {
+		return "proj_out.weight is decoder.embed_tokens.weight: the same bytes of the file"
+	}
+	return "proj_out.weight is a copy of decoder.embed_tokens.weight, equal in every value, and left out"
+}
+
+// maxBlock bounds the values of a matrix that are held at a time while it is compared with one stored the other way round. A row of the
+// largest Whisper has 1280, of which there are 51866.
+const maxBlock = 1 << 20
+
+// sameParameter reports whether p and q have the same shape and the same values, bit for bit once they are float64.
+func sameParameter(c *source.Catalogue, p, q *parameter) (bool, error) {
+	if !slices.Equal(p.Shape, q.Shape) {
+		return false, nil
+	}
+	switch {
+	case slices.Equal(p.Perm, q.Perm) && slices.Equal(p.Tensor.Shape, q.Tensor.Shape):
+		return equal(c, &p.Tensor, &q.Tensor)
+	case len(p.Shape) == 2 && slices.Equal(p.Tensor.Shape, []uint64{q.Tensor.Shape[1], q.Tensor.Shape[0]}):
+		return equalTransposed(c, &p.Tensor, &q.Tensor)
+	}
+	return false, nil
+}
+
+// equalTransposed reports whether the matrix b is a with its axes exchanged. It reads some rows of a at a time, and the columns of b that
+// should be them.
+func equalTransposed(c *source.Catalogue, a, b *source.Tensor) (bool, error) {
+	rows, cols := a.Shape[0], a.Shape[1]
+	if cols > maxBlock {
+		a, b, rows, cols = b, a, cols, rows
+	}
+	if cols > maxBlock {
+		return false, &source.Error{
+			File: c.Path, Offset: -1, Thing: fmt.Sprintf("tensor %.200q", a.Name), Problem: fmt.Sprintf("shape %v, to be compared with %.200q: limit %d along an axis", a.Shape, b.Name, maxBlock),
+			Next: "export the model again", Err: source.ErrLimit,
+		}
+	}
+	var x, y valueBuffer
+	for at := uint64(0); at < rows && cols > 0; {
+		n := min(maxBlock/cols, chunk, rows-at)
+		if err := x.read(c, a, at*cols, n*cols); err != nil {
+			return false, err
+		}
+		block, err := x.decode(a)
+		if err != nil {
+			return false, err
+		}
+		for j := range cols {
+			if err := y.read(c, b, j*rows+at, n); err != nil {
+				return false, err
+			}
+			column, err := y.decode(b)
+			if err != nil {
+				return false, err
+			}
+			for i, v := range column {
+				if math.Float64bits(v) != math.Float64bits(block[uint64(i)*cols+j]) {
+					return false, nil
+				}
+			}
+		}
+		at += n
+	}
+	return true, nil
+}

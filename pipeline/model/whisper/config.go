@@ -100,13 +100,13 @@ func stated(c *source.Catalogue, list []statement) []statement {
 }
 
 // checkConfig compares the sizes found in the graph with config.json in the model's folder, if there is one.
-func (e *encoder) checkConfig() error {
+func (e *exported) checkConfig() error {
 	path := configBeside(e.m.Path)
 	c, err := readConfig(path)
 	if err != nil || c == nil {
 		return err
 	}
-	return agree(c.ofEncoder(&e.sizes), path, e.m.Path, "put the config.json of this very model beside it, or remove it")
+	return agree(e.config(c, &e.sizes), path, e.m.Path, "put the config.json of this very model beside it, or remove it")
 }
 
 // configBeside is the path that config.json has, if it stands in the folder of the model at path.

@@ -16,7 +16,7 @@ import (
 	"npuw/pipeline/source/onnx"
 )
 
-// Whatever a graph is, the answer is a whole encoder or an error about its file. Seeds are encoders of two dimensions, in every form.
+// Whatever a graph is, the answer is a whole encoder or decoder or an error about its file. Seeds are such of two dimensions, in every form.
 func FuzzRecognise(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "model.onnx")
 	for _, forms := range append(whisperonnx.Forms(), "", "gemm,sdpa,opset17", "nested,stripped,constants", "optimized,stripped", "skipnorm,fastgelu,mha-sliced", "q4asym,stripped", "int8dyn,nested,stripped") {
@@ -35,6 +35,23 @@ func FuzzRecognise(f *testing.F) {
 			f.Fatal(err)
 		}
 		f.Add(file)
+	}
+	for _, d := range decoderForms {
+		for _, forms := range []string{"", "stripped,gather,opset17", "skipnorm,gelu", "sdpa,stripped", "q4"} {
+			c, err := whisperonnx.Config{DModel: 2, Layers: 1, Heads: 2, FFN: 3, Mels: 2, Positions: 2}.With(forms)
+			if err != nil {
+				f.Fatal(err)
+			}
+			d.Layers, d.FFN, d.Positions, d.Vocab = 1, 3, 2, 5
+			if err := whisperonnx.WriteDecoder(path, c, d); err != nil {
+				f.Fatal(err)
+			}
+			file, err := os.ReadFile(path)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(file)
+		}
 	}
 	f.Fuzz(func(t *testing.T, file []byte) {
 		if err := os.WriteFile(path, file, 0o600); err != nil {

@@ -11,26 +11,39 @@ import (
 
 // readHeads finds the number of heads in the reshapes that split q, k and v of every layer, or in the
 // attention operators that do, and checks that all agree.
-func (e *encoder) readHeads() error {
+func (e *exported) readHeads() error {
 	for i := range e.layers {
-		found := false
-		for _, projection := range []string{"q_proj", "k_proj", "v_proj"} {
-			name := fmt.Sprintf("%slayers.%d.self_attn.%s.weight", prefix, i, projection)
-			for _, split := range e.splits(e.byName[name].Node) {
-				if e.heads == 0 {
-					e.heads = split.heads
-				}
-				if split.heads != e.heads {
-					return e.m.Graph.Fail(split.node, source.ErrMismatch, fmt.Sprintf("splits d_model %d into %d heads, an earlier node into %d", e.dModel, split.heads, e.heads),
-						"layers with different heads are no Whisper: export the model again")
-				}
-				found = true
+		for _, attention := range e.attentions {
+			if err := e.readHeadsOf(fmt.Sprintf("%slayers.%d.%s", e.prefix, i, attention)); err != nil {
+				return err
 			}
 		}
-		if !found {
-			return e.fail(fmt.Sprintf("%slayers.%d.self_attn", prefix, i), source.ErrUnsupported, fmt.Sprintf("no node found that splits q, k or v into [batch, positions, heads, %d/heads]", e.dModel),
-				"export attention without fusing it")
+	}
+	return nil
+}
+
+// readHeadsOf looks at the attention of that name.
+func (e *exported) readHeadsOf(attention string) error {
+	found := false
+	for _, projection := range []string{"q_proj", "k_proj", "v_proj"} {
+		p := e.byName[attention+"."+projection+".weight"]
+		if p == nil {
+			continue // of keys and values that come from a cache
 		}
+		for _, split := range e.splits(p.Node) {
+			if e.heads == 0 {
+				e.heads = split.heads
+			}
+			if split.heads != e.heads {
+				return e.m.Graph.Fail(split.node, source.ErrMismatch, fmt.Sprintf("splits d_model %d into %d heads, an earlier node into %d", e.dModel, split.heads, e.heads),
+					"layers with different heads are no Whisper: export the model again")
+			}
+			found = true
+		}
+	}
+	if !found {
+		return e.fail(attention, source.ErrUnsupported, fmt.Sprintf("no node found that splits q, k or v into [batch, positions, heads, %d/heads]", e.dModel),
+			"export attention without fusing it")
 	}
 	return nil
 }
@@ -42,7 +55,7 @@ type split struct {
 }
 
 // splits follows the output of a projection forward through what keeps its rows, to the nodes that split heads.
-func (e *encoder) splits(from *onnx.Node) []split {
+func (e *exported) splits(from *onnx.Node) []split {
 	const most = 64 // values; a projection and its split are a few nodes apart
 	found := e.splitsOf(from, 0)
 	if len(found) > 0 || len(from.Out) == 0 || from.Out[0] == nil {
@@ -72,7 +85,7 @@ func (e *encoder) splits(from *onnx.Node) []split {
 }
 
 // splitsOf is what n splits operand input into heads.
-func (e *encoder) splitsOf(n *onnx.Node, input int) []split {
+func (e *exported) splitsOf(n *onnx.Node, input int) []split {
 	switch {
 	case is(n, "Attention", "MultiHeadAttention"):
 		for _, name := range []string{"num_heads", "q_num_heads"} { // Microsoft's, ONNX's
@@ -104,35 +117,33 @@ func headsOf(shape []int64, d int64) (uint64, bool) {
 	return uint64(heads), true
 }
 
-// checkScales fails if attention is scaled otherwise than by 1/sqrt(d_model/heads), as far as the graph says how: then weights hold a
+// checkScale fails if attention is scaled otherwise than by 1/sqrt(d_model/heads), as far as the graph says how: then weights hold a
 // part of the scale.
-func (e *encoder) checkScales(s *structure) error {
-	if s == nil {
-		return nil
-	}
+func (e *exported) checkScale(a *attention) error {
 	want := 1 / math.Sqrt(float64(e.dModel)/float64(e.heads))
-	for _, l := range s.layers {
-		a := l.attention
-		scale := a.q.scale * a.k.scale * a.scale
-		if a.scale == 0 {
-			scale = a.q.scale * a.k.scale * want
-		}
-		if math.Abs(scale-want) > want/100 { // false where a scale is computed, and so NaN
-			return e.m.Graph.Fail(a.node, source.ErrUnsupported, fmt.Sprintf("attends with a scale of %.6g, expected 1/sqrt(%d/%d) = %.6g", scale, e.dModel, e.heads, want),
-				"export without scales folded into weights")
-		}
+	scale := a.q.scale * a.k.scale * a.scale
+	if a.scale == 0 {
+		scale = a.q.scale * a.k.scale * want
+	}
+	if math.Abs(scale-want) > want/100 { // false where a scale is computed, and so NaN
+		return e.m.Graph.Fail(a.node, source.ErrUnsupported, fmt.Sprintf("attends with a scale of %.6g, expected 1/sqrt(%d/%d) = %.6g", scale, e.dModel, e.heads, want),
+			"export without scales folded into weights")
 	}
 	return nil
 }
 
 // readEps finds the epsilon of every LayerNorm, and checks that all agree.
-func (e *encoder) readEps() error {
+func (e *exported) readEps() error {
 	first := ""
-	for _, s := range encoderSpecs(e.sizes) {
+	for _, s := range e.specs(e.sizes) {
 		if !strings.HasSuffix(s.name, "layer_norm.weight") {
 			continue
 		}
-		eps, err := e.epsOf(e.byName[s.name].Node)
+		p := e.byName[s.name]
+		if p == nil {
+			continue // in another branch
+		}
+		eps, err := e.epsOf(p.Node)
 		if err != nil {
 			return err
 		}
@@ -148,7 +159,7 @@ func (e *encoder) readEps() error {
 
 // epsOf finds the epsilon of the LayerNorm that n scales: n is a LayerNormalization, a SkipLayerNormalization, or the Mul after
 // (x - mean) / Sqrt(variance + epsilon).
-func (e *encoder) epsOf(n *onnx.Node) (float64, error) {
+func (e *exported) epsOf(n *onnx.Node) (float64, error) {
 	eps, ok := 0.0, false
 	if byDefault, fused := map[string]float32{"LayerNormalization": 1e-5, "SkipLayerNormalization": 1e-12}[n.Op]; fused {
 		var v float32
@@ -168,7 +179,7 @@ func (e *encoder) epsOf(n *onnx.Node) (float64, error) {
 }
 
 // epsConstant walks Mul <- Div <- Sqrt <- Add <- constant back from a LayerNorm's Mul.
-func (e *encoder) epsConstant(mul *onnx.Node) *onnx.Origin {
+func (e *exported) epsConstant(mul *onnx.Node) *onnx.Origin {
 	div := e.producer(mul, "Div", 0, 1)
 	sqrt := e.producer(div, "Sqrt", 1)
 	add := e.producer(sqrt, "Add", 0)
@@ -184,7 +195,7 @@ func (e *encoder) epsConstant(mul *onnx.Node) *onnx.Origin {
 }
 
 // producer gives the node with operator op that computes one of the given inputs of n, nil if there is none.
-func (e *encoder) producer(n *onnx.Node, op string, inputs ...int) *onnx.Node {
+func (e *exported) producer(n *onnx.Node, op string, inputs ...int) *onnx.Node {
 	if n == nil {
 		return nil
 	}

@@ -17,6 +17,16 @@ type parameter struct {
 	part string // "" for a whole weight
 	ways []model.Way
 	note string
+
+	copies []model.Copy
+}
+
+// copied notes that q is p again, with all its copies.
+func (p *parameter) copied(q *parameter) {
+	if q.Constant != p.Constant {
+		p.copies = append(p.copies, model.Copy{Tensor: q.Tensor, Perm: q.Perm})
+	}
+	p.copies = append(p.copies, q.copies...)
 }
 
 // origin tells where the parameter is, for listings.
@@ -31,17 +41,15 @@ func (p *parameter) origin() string {
 	return fmt.Sprintf("%s in %s", of, p.Node)
 }
 
-// name fills byName. s is the structure of the encoder, or else unfit tells why it has none.
-func (e *encoder) name(weights []onnx.Weight, s *structure, unfit error) error {
+// name fills byName. list has what the structure of the graph says of weights, or else unfit tells why it has none.
+func (e *exported) name(weights []onnx.Weight, list []place, unfit error) error {
 	uses := make(map[*onnx.Constant]int, len(weights))
 	for i := range weights {
 		uses[weights[i].Constant]++
 	}
 	places := map[*onnx.Weight][]place{}
-	if s != nil {
-		for _, p := range s.places() {
-			places[p.weight] = append(places[p.weight], p)
-		}
+	for _, p := range list {
+		places[p.weight] = append(places[p.weight], p)
 	}
 	for i := range weights {
 		w := &weights[i]
@@ -66,14 +74,14 @@ func (e *encoder) name(weights []onnx.Weight, s *structure, unfit error) error {
 // nameWhole names the weight w, whose constant has as many uses, and whose place in the structure has that name, or "". The path of a
 // node belongs to that node alone. The name of a value may come from another parameter of the same values, if exporter or
 // optimizer tied them: then it does not count.
-func (e *encoder) nameWhole(w *onnx.Weight, placed string, uses int, unfit error) error {
+func (e *exported) nameWhole(w *onnx.Weight, placed string, uses int, unfit error) error {
 	p := &parameter{Weight: *w}
-	value := canonical(w.ValueName)
+	value := e.canonical(w.ValueName)
 	ways := []struct {
 		way      model.Way
 		name, by string
 	}{
-		{model.ByPath, canonical(w.PathName), "the path of its node"},
+		{model.ByPath, e.canonical(ownPath(w)), "the path of its node"},
 		{model.ByStructure, placed, "their place in the graph"},
 		{model.ByValue, value, "the name of their tensor"},
 	}
@@ -103,19 +111,19 @@ func (e *encoder) nameWhole(w *onnx.Weight, placed string, uses int, unfit error
 }
 
 // nameless is the error for w, which has no name; the node at which the graph could not be followed is what is at fault, if there is one.
-func (e *encoder) nameless(w *onnx.Weight, unfit error) error {
+func (e *exported) nameless(w *onnx.Weight, unfit error) error {
 	var at *source.Error
 	if errors.As(unfit, &at) {
 		named := *at
 		named.Problem = fmt.Sprintf("%s, and without that the weights %.200q of %s have no name", at.Problem, w.Constant.Name, w.Node)
 		return &named
 	}
-	return e.m.Graph.Fail(w.Node, source.ErrParameters, fmt.Sprintf("its weights %.200q have no name: neither node nor value has one, and a Whisper encoder has none at this place", w.Constant.Name),
-		"export the encoder alone")
+	return e.m.Graph.Fail(w.Node, source.ErrParameters, fmt.Sprintf("its weights %.200q have no name: neither node nor value has one, and a Whisper %s has none at this place", w.Constant.Name, e.what),
+		fmt.Sprintf("export the %s alone", e.what))
 }
 
 // nameParts names the parts of a weight that joins several parameters: each of its values belongs to one of them.
-func (e *encoder) nameParts(w *onnx.Weight, places []place) error {
+func (e *exported) nameParts(w *onnx.Weight, places []place) error {
 	parts := make([]onnx.Part, 0, len(places))
 	sum := uint64(0)
 	for _, at := range places {
@@ -143,8 +151,8 @@ func (e *encoder) nameParts(w *onnx.Weight, places []place) error {
 
 // keep notes that p is called name. A bias on keys is left out if it is 0: no Whisper has one, and operators that add the biases
 // of q, k and v at once are given zeros for it.
-func (e *encoder) keep(name string, p *parameter) error {
-	if strings.HasSuffix(name, ".self_attn.k_proj.bias") {
+func (e *exported) keep(name string, p *parameter) error {
+	if strings.HasSuffix(name, "_attn.k_proj.bias") {
 		zero, err := isZero(&e.m.Catalogue, &p.Tensor)
 		if zero || err != nil {
 			e.zeroBiases++
@@ -153,7 +161,7 @@ func (e *encoder) keep(name string, p *parameter) error {
 	}
 	if other := e.byName[name]; other != nil {
 		return e.m.Graph.Fail(p.Node, source.ErrParameters, fmt.Sprintf("gives parameter %.200q, and so does %s", name, other.Node),
-			"a Whisper encoder has each parameter once: export it again")
+			fmt.Sprintf("a Whisper %s has each parameter once: export it again", e.what))
 	}
 	e.byName[name] = p
 	return nil

@@ -2,6 +2,7 @@ package whisper
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -104,65 +105,102 @@ func countLayers[T any](side string, names map[string]T) uint64 {
 	return uint64(len(layers))
 }
 
+// measured is a size that a parameter of some rank has as one of its axes.
+type measured struct {
+	name string
+	rank int
+	axis int
+	size *uint64
+}
+
+// encoderMeasured are the sizes that parameters of an encoder have, but for the number of layers.
+func encoderMeasured(s *sizes) []measured {
+	return []measured{
+		{prefix + "conv1.weight", 3, 0, &s.dModel},
+		{prefix + "conv1.weight", 3, 1, &s.mels},
+		{prefix + "embed_positions.weight", 2, 0, &s.positions},
+		{prefix + "layers.0.fc1.weight", 2, 0, &s.ffn},
+	}
+}
+
+// decoderMeasured are those of a decoder.
+func decoderMeasured(s *sizes) []measured {
+	return []measured{
+		{decoderPrefix + "embed_tokens.weight", 2, 0, &s.vocab},
+		{decoderPrefix + "embed_tokens.weight", 2, 1, &s.dModel},
+		{decoderPrefix + "embed_positions.weight", 2, 0, &s.positions},
+		{decoderPrefix + "layers.0.fc1.weight", 2, 0, &s.ffn},
+	}
+}
+
 // measure reads the sizes that parameters have.
-func (e *encoder) measure() error {
-	e.layers = countLayers(prefix, e.byName)
-	for _, s := range []struct {
-		name, axes string
-		axis       int
-		size       *uint64
-	}{
-		{"conv1.weight", "NCX", 0, &e.dModel},
-		{"conv1.weight", "NCX", 1, &e.mels},
-		{"embed_positions.weight", "PN", 0, &e.positions},
-		{"layers.0.fc1.weight", "NK", 0, &e.ffn},
-	} {
-		w := e.byName[prefix+s.name]
+func (e *exported) measure() error {
+	e.layers = countLayers(e.prefix, e.byName)
+	for _, s := range e.measured(&e.sizes) {
+		w := e.byName[s.name]
 		if w == nil {
-			return e.missing(prefix + s.name)
+			return e.missing(s.name)
 		}
-		if w.Axes != s.axes {
-			return e.fail(prefix+s.name, source.ErrParameters, fmt.Sprintf("shape %v with axes %s, expected axes %s", w.Shape, w.Axes, s.axes), "export the model again")
+		if len(w.Shape) != s.rank {
+			return e.fail(s.name, source.ErrParameters, fmt.Sprintf("shape %v with axes %s, expected %d axes", w.Shape, w.Axes, s.rank), "export the model again")
 		}
 		*s.size = w.Shape[s.axis]
 	}
 	return nil
 }
 
-// encoderAttributes are what an artifact says of an encoder.
+// encoderAttributes are what an artifact says of an encoder. It says nothing of heads that nobody knows.
 func encoderAttributes(s sizes, eps float64) []model.Attribute {
-	return []model.Attribute{
+	return withHeads(s.heads, []model.Attribute{
 		{Name: "layers", Int: int64(s.layers)},
 		{Name: "d_model", Int: int64(s.dModel)},
-		{Name: "heads", Int: int64(s.heads)},
 		{Name: "ffn", Int: int64(s.ffn)},
 		{Name: "mels", Int: int64(s.mels)},
 		{Name: "positions", Int: int64(s.positions)},
 		{Name: "eps", Real: eps, IsReal: true},
-	}
+	})
 }
 
 // decoderAttributes are what an artifact says of a decoder.
 func decoderAttributes(s sizes, eps float64) []model.Attribute {
-	return []model.Attribute{
+	return withHeads(s.heads, []model.Attribute{
 		{Name: "layers", Int: int64(s.layers)},
 		{Name: "d_model", Int: int64(s.dModel)},
-		{Name: "heads", Int: int64(s.heads)},
 		{Name: "ffn", Int: int64(s.ffn)},
 		{Name: "vocab", Int: int64(s.vocab)},
 		{Name: "positions", Int: int64(s.positions)},
 		{Name: "eps", Real: eps, IsReal: true},
-	}
+	})
 }
 
-// wholeAttributes are what an artifact says of an encoder and its decoder: the encoder's under their own names.
-func wholeAttributes(encoder, decoder sizes, eps float64) []model.Attribute {
-	return append(
-		encoderAttributes(encoder, eps),
-		model.Attribute{Name: "decoder_layers", Int: int64(decoder.layers)},
-		model.Attribute{Name: "decoder_heads", Int: int64(decoder.heads)},
-		model.Attribute{Name: "decoder_ffn", Int: int64(decoder.ffn)},
-		model.Attribute{Name: "decoder_positions", Int: int64(decoder.positions)},
-		model.Attribute{Name: "vocab", Int: int64(decoder.vocab)},
-	)
+// withHeads adds the number of heads behind d_model, unless it is 0: not known.
+func withHeads(heads uint64, list []model.Attribute) []model.Attribute {
+	if heads == 0 {
+		return list
+	}
+	return slices.Insert(list, 2, model.Attribute{Name: "heads", Int: int64(heads)})
+}
+
+// wholeAttributes are what an artifact says of an encoder and its decoder, given what it would say of each: the encoder's under their
+// own names.
+func wholeAttributes(encoder, decoder []model.Attribute) []model.Attribute {
+	list := slices.Clone(encoder)
+	for _, x := range [][2]string{
+		{"layers", "decoder_layers"}, {"heads", "decoder_heads"}, {"ffn", "decoder_ffn"}, {"positions", "decoder_positions"}, {"vocab", "vocab"},
+	} {
+		if a := attribute(decoder, x[0]); a.Name != "" {
+			list = append(list, model.Attribute{Name: x[1], Int: a.Int})
+		}
+	}
+	return list
+}
+
+// attribute gives the attribute of that name, the zero Attribute if there is none.
+func attribute(list []model.Attribute, name string) model.Attribute {
+	for _, a := range list {
+		if a.Name == name {
+			return a
+		}
+	}
+	return model.Attribute{}
 }

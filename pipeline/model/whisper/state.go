@@ -13,8 +13,8 @@ import (
 // stateEps is the epsilon of every LayerNorm of Whisper, 1e-5 in float32, as graphs have it: a state dict does not say.
 const stateEps = float64(float32(1e-5))
 
-// headSize is d_model/heads of every Whisper that is published.
-const headSize = 64
+// publishedHeads are the numbers of heads of the Whispers that are published, by d_model: tiny, base, small, medium, large.
+var publishedHeads = map[uint64]uint64{384: 6, 512: 8, 768: 12, 1024: 16, 1280: 20}
 
 // state is a state dict while it is being recognised.
 type state struct {
@@ -38,7 +38,8 @@ type half struct {
 // FromState gives the models of a state dict: a file that holds tensors by name, and no graph. Names are those of Hugging Face or of
 // OpenAI, weights are as PyTorch has them (linear [N,K]). An encoder and a decoder are a model each, and both together one of
 // FamilyWhole, in that order. The number of heads, which tensors do not tell, comes from config.json in the model's folder or
-// from the sizes that the catalogue states; all other sizes that they give must agree with the tensors. The error wraps
+// from the sizes that the catalogue states, else it is that of the published model of the same d_model, or not known; all other sizes
+// that they give must agree with the tensors. The error wraps
 // source.ErrNotRecognised if the names are not Whisper's, and is another one if a parameter is missing, left over, given twice or of
 // the wrong shape. No weight is read but what is compared: a projection to logits that is stored apart with the
 // embedding, and biases of keys with 0.
@@ -139,12 +140,7 @@ func (s *state) has(prefixes ...string) bool {
 
 func (s *state) encoder() (*half, error) {
 	h := &half{sizes: sizes{layers: countLayers(prefix, s.byName)}}
-	err := s.measure([]measured{
-		{prefix + "conv1.weight", 3, 0, &h.dModel},
-		{prefix + "conv1.weight", 3, 1, &h.mels},
-		{prefix + "embed_positions.weight", 2, 0, &h.positions},
-		{prefix + "layers.0.fc1.weight", 2, 0, &h.ffn},
-	})
+	err := s.measure(encoderMeasured(&h.sizes))
 	if err == nil {
 		err = s.readHeads(h, "encoder", s.config.ofEncoder(&h.sizes), statedOfEncoder(s.c, &h.sizes))
 	}
@@ -156,12 +152,7 @@ func (s *state) encoder() (*half, error) {
 
 func (s *state) decoder() (*half, error) {
 	h := &half{sizes: sizes{layers: countLayers(decoderPrefix, s.byName)}}
-	err := s.measure([]measured{
-		{decoderPrefix + "embed_tokens.weight", 2, 0, &h.vocab},
-		{decoderPrefix + "embed_tokens.weight", 2, 1, &h.dModel},
-		{decoderPrefix + "embed_positions.weight", 2, 0, &h.positions},
-		{decoderPrefix + "layers.0.fc1.weight", 2, 0, &h.ffn},
-	})
+	err := s.measure(decoderMeasured(&h.sizes))
 	if err == nil {
 		err = s.readHeads(h, "decoder", s.config.ofDecoder(&h.sizes), statedOfDecoder(s.c, &h.sizes))
 	}
@@ -190,20 +181,10 @@ func (s *state) addLogits(h *half) error {
 		return err
 	case !same:
 		h.parameters = append(h.parameters, list...)
-	case sameBytes(s.byName[projOut], embedding):
-		h.notes = append(h.notes, "proj_out.weight is decoder.embed_tokens.weight: the same bytes of the file")
 	default:
-		h.notes = append(h.notes, "proj_out.weight is a copy of decoder.embed_tokens.weight, equal in every value, and left out")
+		h.notes = append(h.notes, noteLogits(sameBytes(s.byName[projOut], embedding)))
 	}
 	return nil
-}
-
-// measured is a size that a tensor of some rank has as one of its axes.
-type measured struct {
-	name string
-	rank int
-	axis int
-	size *uint64
 }
 
 func (s *state) measure(list []measured) error {
@@ -239,15 +220,12 @@ func (s *state) readHeads(h *half, side string, config, stated []statement) erro
 		}
 	}
 	if h.heads == 0 {
-		if h.dModel == 0 || h.dModel%headSize != 0 {
-			return &source.Error{
-				File: s.c.Path, Offset: -1, Err: source.ErrParameters, Next: "put the model's config.json beside it",
-				Problem: fmt.Sprintf("nothing tells the number of heads of the %s, and d_model %d is no multiple of %d", side, h.dModel, headSize),
-			}
+		h.guessed = true
+		if h.heads = publishedHeads[h.dModel]; h.heads > 0 {
+			h.notes = append(h.notes, fmt.Sprintf("the %s has %d heads if it is as the published Whisper of d_model %d: no config.json is there to tell", side, h.heads, h.dModel))
+		} else {
+			h.notes = append(h.notes, fmt.Sprintf("nothing tells the number of heads of the %s, so what is made of it does not either, and cannot be run: put the model's config.json beside it", side))
 		}
-		h.heads, h.guessed = h.dModel/headSize, true
-		h.notes = append(h.notes, fmt.Sprintf("the %s has %d heads if each has %d of d_model %d, as in every published Whisper: no config.json is there to tell",
-			side, h.heads, headSize, h.dModel))
 	}
 	if err := agree(config, s.configPath, s.c.Path, "put the config.json of this very model beside it, or remove it"); err != nil {
 		return err
@@ -318,7 +296,7 @@ func (s *state) models(encoder, decoder *half) []*model.Model {
 		add(FamilyDecoder, decoderAttributes(decoder.sizes, stateEps), decoder)
 	}
 	if encoder != nil && decoder != nil {
-		add(FamilyWhole, wholeAttributes(encoder.sizes, decoder.sizes, stateEps), encoder, decoder)
+		add(FamilyWhole, wholeAttributes(list[0].Attributes, list[1].Attributes), encoder, decoder)
 	}
 	return list
 }

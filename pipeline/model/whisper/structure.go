@@ -15,10 +15,13 @@ import (
 //	r -> final_layer_norm -> fc1 -> GELU -> fc2 -> Add r -> s
 //	s -> layer_norm
 type structure struct {
-	convs     [2]*linear
+	side      *side
+	convs     [2]*linear   // of an encoder
+	tokens    *onnx.Weight // of a decoder
 	positions *onnx.Weight
 	layers    []layer
 	last      *norm
+	projOut   *linear // of a decoder
 }
 
 type layer struct {
@@ -26,12 +29,16 @@ type layer struct {
 	attentionNorm *norm
 	mlpNorm       *norm
 	out, fc1, fc2 *linear
+
+	cross     *attention // of a decoder, to the encoder's states
+	crossNorm *norm
+	crossOut  *linear
 }
 
 // structure follows the encoder from its output back to its input. Its error tells the node at which that is not what a Whisper
 // encoder has.
 func (t *tracer) structure() (*structure, error) {
-	s := &structure{}
+	s := &structure{side: t.side}
 	var err error
 	if s.last, err = t.lastNorm(); err != nil {
 		return nil, err
@@ -53,17 +60,15 @@ func (t *tracer) structure() (*structure, error) {
 
 // lastNorm is the LayerNorm that gives the first output of the graph that one gives.
 func (t *tracer) lastNorm() (*norm, error) {
-	for _, out := range t.m.Graph.Outputs {
-		if v := t.m.Graph.Value(out.Name); v != nil {
+	for _, out := range t.root.Outputs {
+		if v := t.root.Value(out.Name); v != nil {
 			if n := t.norm(v); n != nil {
 				return n, nil
 			}
 		}
 	}
-	for _, out := range t.m.Graph.Outputs {
-		if v := t.m.Graph.Value(out.Name); v != nil {
-			return nil, t.unfit(v, "its last LayerNorm")
-		}
+	if v := t.firstOutput(); v != nil {
+		return nil, t.unfit(v, "its last LayerNorm")
 	}
 	return nil, &source.Error{File: t.m.Path, Offset: -1, Problem: "the graph has no output that it computes", Next: exportPlainly, Err: source.ErrUnsupported}
 }
@@ -91,6 +96,11 @@ func (t *tracer) layer(at *onnx.Node, l *layer) error {
 	if l.mlpNorm, err = t.normOfSum(l.fc1.in, middle, "final_layer_norm"); err != nil {
 		return err
 	}
+	if t.side == &decoderSide {
+		if middle, err = t.cross(middle, l); err != nil {
+			return err
+		}
+	}
 	if l.out, before, err = t.residual(middle, "out_proj"); err != nil {
 		return err
 	}
@@ -98,6 +108,9 @@ func (t *tracer) layer(at *onnx.Node, l *layer) error {
 		return err
 	}
 	for _, p := range []*projection{&l.attention.q, &l.attention.k, &l.attention.v} {
+		if p.in == nil {
+			return t.m.Graph.Fail(l.attention.node, source.ErrUnsupported, "attends to keys or values that are an input, where a Whisper decoder has self-attention", exportPlainly)
+		}
 		if l.attentionNorm, err = t.normOfSum(p.in, before, "self_attn_layer_norm"); err != nil {
 			return err
 		}
@@ -125,7 +138,7 @@ func (t *tracer) residual(n *onnx.Node, name string) (*linear, *onnx.Node, error
 		}
 		return l, before, nil
 	}
-	return nil, nil, t.m.Graph.Fail(n, source.ErrUnsupported, "stands where a Whisper encoder adds "+name+" to what came before it", exportPlainly)
+	return nil, nil, t.m.Graph.Fail(n, source.ErrUnsupported, fmt.Sprintf("stands where a Whisper %s adds %s to what came before it", t.side.what, name), exportPlainly)
 }
 
 // normOfSum finds the LayerNorm that gives v, which must be that of the sum of.
@@ -177,7 +190,7 @@ func (s *structure) places() []place {
 	var list []place
 	add := func(name string, w *onnx.Weight, part cut) {
 		if w != nil {
-			list = append(list, place{prefix + name, w, part})
+			list = append(list, place{s.side.canonical(name), w, part})
 		}
 	}
 	whole := func(name string, l *linear) {
@@ -189,24 +202,32 @@ func (s *structure) places() []place {
 		add(name+".bias", n.shift, nil)
 	}
 	for i, c := range s.convs {
-		whole(fmt.Sprintf("conv%d", i+1), c)
+		if c != nil {
+			whole(fmt.Sprintf("conv%d", i+1), c)
+		}
 	}
+	add("embed_tokens.weight", s.tokens, nil)
 	add("embed_positions.weight", s.positions, nil)
 	for i, l := range s.layers {
 		layer := fmt.Sprintf("layers.%d.", i)
-		for _, p := range []struct {
-			name string
-			of   *projection
-		}{{"q", &l.attention.q}, {"k", &l.attention.k}, {"v", &l.attention.v}} {
-			add(layer+"self_attn."+p.name+"_proj.weight", p.of.weight, p.of.part)
-			add(layer+"self_attn."+p.name+"_proj.bias", p.of.bias, p.of.biasPart)
+		for _, a := range l.attentions() {
+			for _, p := range []struct {
+				name string
+				of   *projection
+			}{{"q", &a.q}, {"k", &a.k}, {"v", &a.v}} {
+				add(layer+a.name+"."+p.name+"_proj.weight", p.of.weight, p.of.part)
+				add(layer+a.name+"."+p.name+"_proj.bias", p.of.bias, p.of.biasPart)
+			}
+			whole(layer+a.name+".out_proj", a.out)
+			normal(layer+a.name+"_layer_norm", a.norm)
 		}
-		whole(layer+"self_attn.out_proj", l.out)
-		normal(layer+"self_attn_layer_norm", l.attentionNorm)
 		whole(layer+"fc1", l.fc1)
 		whole(layer+"fc2", l.fc2)
 		normal(layer+"final_layer_norm", l.mlpNorm)
 	}
 	normal("layer_norm", s.last)
+	if s.projOut != nil {
+		add(projOut, s.projOut.weight, nil)
+	}
 	return list
 }

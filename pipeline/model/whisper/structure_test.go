@@ -29,6 +29,13 @@ func written(t *testing.T, forms string, change func(g *pb.GraphProto)) (string,
 	if err := whisperonnx.Write(path, c); err != nil {
 		t.Fatal(err)
 	}
+	rewrite(t, path, change)
+	return path, c
+}
+
+// rewrite changes the graph in a file.
+func rewrite(t *testing.T, path string, change func(g *pb.GraphProto)) {
+	t.Helper()
 	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +51,6 @@ func written(t *testing.T, forms string, change func(g *pb.GraphProto)) (string,
 	if err != nil {
 		t.Fatal(err)
 	}
-	return path, c
 }
 
 // nodes gives the nodes of an operator, in order.

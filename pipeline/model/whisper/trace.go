@@ -15,16 +15,18 @@ const (
 	maxSpread = 64      // nodes of a GELU, or of what lies between a projection and its attention
 )
 
-// tracer answers questions about the structure of an encoder: what feeds a value. It goes from the output backwards, since a
+// tracer answers questions about the structure of an encoder or decoder: what feeds a value. It goes from the output backwards, since a
 // value has one producer, and may have any number of uses.
 type tracer struct {
 	m       *onnx.Model
+	side    *side
+	root    *onnx.Graph                         // whose outputs are looked at: the main graph, or a branch in it
 	weights map[*onnx.Node]map[int]*onnx.Weight // by node and operand
 	results map[*onnx.Value]*onnx.Weight        // products with weights that are complete in this value, which another node gives
 }
 
-func newTracer(m *onnx.Model, weights []onnx.Weight) *tracer {
-	t := &tracer{m: m, weights: map[*onnx.Node]map[int]*onnx.Weight{}, results: map[*onnx.Value]*onnx.Weight{}}
+func newTracer(m *onnx.Model, s *side, root *onnx.Graph, weights []onnx.Weight) *tracer {
+	t := &tracer{m: m, side: s, root: root, weights: map[*onnx.Node]map[int]*onnx.Weight{}, results: map[*onnx.Value]*onnx.Weight{}}
 	for i := range weights {
 		w := &weights[i]
 		if t.weights[w.Node] == nil {
@@ -43,10 +45,10 @@ func (t *tracer) unfit(v *onnx.Value, want string) error {
 	if v = t.back(v); v.Producer == nil {
 		return &source.Error{
 			File: t.m.Path, Offset: -1, Thing: fmt.Sprintf("value %.200q", v.Name), Err: source.ErrUnsupported,
-			Problem: "is an input or a constant, where a Whisper encoder has " + want, Next: exportPlainly,
+			Problem: fmt.Sprintf("is an input or a constant, where a Whisper %s has %s", t.side.what, want), Next: exportPlainly,
 		}
 	}
-	return t.m.Graph.Fail(v.Producer, source.ErrUnsupported, "stands where a Whisper encoder has "+want, exportPlainly)
+	return t.m.Graph.Fail(v.Producer, source.ErrUnsupported, fmt.Sprintf("stands where a Whisper %s has %s", t.side.what, want), exportPlainly)
 }
 
 const exportPlainly = "export the model with torch.onnx or Optimum, and do not optimize it"

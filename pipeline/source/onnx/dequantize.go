@@ -135,7 +135,7 @@ func (f *finder) gatherBlocks(n *Node) (*coded, error) {
 	}
 	typ := o.Constant.Type
 	bytes := typ == typeUint8
-	values := &Origin{Constant: o.Constant, Perm: o.Perm, shape: n.Out[0].Origin.tensorShape()}
+	values := &Origin{Constant: o.Constant, Perm: o.Perm, shape: n.dequantized(o).tensorShape()}
 	q := &coded{coding: &coding{typ: element.F32, codes: codes}}
 	if bytes {
 		if axis != len(o.Perm)-1 {

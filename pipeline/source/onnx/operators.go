@@ -25,6 +25,8 @@ var readers = map[[2]string]operandReader{
 	{"", "Add"}:                broadcast(".bias"),
 	{"", "Mul"}:                broadcast(".weight"),
 	{"", "LayerNormalization"}: vectors(map[int]string{1: ".weight", 2: ".bias"}),
+	{"", "Gather"}:             gather,
+	{"", "Slice"}:              slice,
 
 	{Microsoft, "FusedMatMul"}:     matmul,
 	{Microsoft, "TransposeMatMul"}: matmul, // FusedMatMul's older name

@@ -469,6 +469,7 @@ func FuzzWalk(f *testing.F) {
 		}
 		f.Add(withoutWeights(f, path))
 	}
+	f.Add(withoutWeights(f, testdata+"decoder_merged.onnx"))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		m, err := walkBytes(file)
 		if err != nil {
@@ -481,6 +482,9 @@ func FuzzWalk(f *testing.F) {
 			t.Fatal(d)
 		}
 		if _, err := m.Weights(); err != nil && !errors.As(err, new(*source.Error)) {
+			t.Fatalf("%T: %v", err, err)
+		}
+		if _, err := m.Passes(); err != nil && !errors.As(err, new(*source.Error)) {
 			t.Fatalf("%T: %v", err, err)
 		}
 		m.Graph.Walk(func(g *Graph) {

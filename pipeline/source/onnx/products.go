@@ -26,7 +26,11 @@ func (f *finder) scaledProduct(n *Node, at operands, scales Use) (*coded, error)
 	switch shape := o.Shape(); n.Op {
 	case "ConvInteger", "QLinearConv":
 		var problem, next string
-		if q.as, problem, next = conv(n, 1, shape); problem != "" {
+		read := conv
+		if f.general {
+			read = convolution
+		}
+		if q.as, problem, next = read(n, 1, shape); problem != "" {
 			return nil, refuse(n, at.codes, o, problem, next)
 		}
 		outputs = 0
@@ -60,10 +64,10 @@ func (f *finder) integerProduct(n *Node, at operands) (*coded, error) {
 		return nil, n.graph.Fail(n, source.ErrUnsupported, problem, quantizeAgain)
 	}
 	if o := scales.Node.origin(scales.Input); o.Constant.Elements > 1 {
-		// It is multiplied with [.., N], or with [.., N, X].
+		// It is multiplied with [.., N], or with [.., N, X] and as many more axes as the convolution has.
 		behind := 1
-		if n.Op == "ConvInteger" {
-			behind = 2
+		if codes := n.origin(at.codes); n.Op == "ConvInteger" {
+			behind = max(len(codes.Perm)-1, 1)
 		}
 		if shape := o.Shape(); len(shape) < behind || shape[len(shape)-behind] != o.Constant.Elements {
 			return nil, notCodes(scales.Node, scales.Input, fmt.Sprintf("the scales %.200q %v, has not one for each output", o.Constant.Name, shape))

@@ -62,6 +62,9 @@ func (f *finder) findCodes(g *Graph) error {
 				return err
 			}
 		}
+		if err := f.findLookup(n); err != nil {
+			return err
+		}
 		for _, b := range n.Bodies {
 			if err := f.findCodes(b.Graph); err != nil {
 				return err

@@ -100,17 +100,26 @@ func (o *Origin) at(name string) *Origin {
 	return o
 }
 
-// stateName is the entry of a state dict that a value is called after, by itself or as the codes that a quantizer made of it; "" for the
-// output of a node.
+// stateName is the entry of a state dict that a value is called after, by itself, as one of two exports that were merged, or as the codes that a
+// quantizer made of it; "" for the output of a node.
 func stateName(name string) string {
 	if strings.ContainsAny(name, "/:") {
 		return ""
 	}
-	name = withoutQuantizer(name)
+	name = withoutQuantizer(beforeMerge(withoutQuantizer(name)))
 	if strings.HasSuffix(name, ".weight") || strings.HasSuffix(name, ".bias") {
 		return name
 	}
 	return ""
+}
+
+// beforeMerge is what a value was called before Optimum merged two exports into one: it adds "_merged_0" and the like.
+func beforeMerge(name string) string {
+	base, digits, ok := cutLast(name, "_merged_")
+	if !ok || digits == "" || strings.Trim(digits, "0123456789") != "" {
+		return name
+	}
+	return base
 }
 
 // withoutQuantizer takes off what ONNX Runtime's quantizers add to the names of nodes and weights: "_quantized", "_quant",

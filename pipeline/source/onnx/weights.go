@@ -16,7 +16,7 @@ type Weight struct {
 	Input    int // index in Node.In
 	Constant *Constant
 	// Axes and Shape are in the order of PyTorch's state dict: "NK" for a linear weight (N out, K in), "NCX" for a conv1d
-	// weight (X the kernel's width), "N" for a vector, "PN" for a matrix that is added or multiplied.
+	// weight (X the kernel's width), "N" for a vector, "PN" for a matrix that is added or multiplied, or whose rows are looked up.
 	Axes  string
 	Shape []uint64
 	// Tensor is the constant's catalogue entry; for a vector or matrix without the axes of length 1 around it. Axis i of
@@ -40,8 +40,12 @@ type Weight struct {
 // in the order of nodes and operands; nodes in the branches of an If are among them. So are uses of codes by operators that are known
 // to compute with them (quantized.go); their values are computed as they are read. Any other use of such a constant is an error that names
 // node and operator. Constants that nothing uses are not listed.
-func (m *Model) Weights() ([]Weight, error) {
-	f := &finder{Model: m, operands: map[Use]*coded{}, decoded: map[*Node]*coded{}}
+func (m *Model) Weights() ([]Weight, error) { return m.findWeights(nil) }
+
+// findWeights is Weights, for a model of whose branches of merged, if it is not nil, both may have weights.
+func (m *Model) findWeights(merged *Node) ([]Weight, error) {
+	f := m.finder()
+	f.merged = merged
 	if err := f.findCodes(m.Graph); err != nil {
 		return nil, err
 	}
@@ -51,9 +55,15 @@ func (m *Model) Weights() ([]Weight, error) {
 // finder finds the weights of a model.
 type finder struct {
 	*Model
+	general  bool             // of any model, for Operands
+	merged   *Node            // an If both of whose branches may have weights; or nil
 	operands map[Use]*coded   // that are codes; nil for scales and zero points
 	decoded  map[*Node]*coded // what nodes make of codes
 	examined uint64           // numbers, of maxExamined
+}
+
+func (m *Model) finder() *finder {
+	return &finder{Model: m, operands: map[Use]*coded{}, decoded: map[*Node]*coded{}}
 }
 
 // weightsOf adds the weights of g and of the graphs nested in it.
@@ -74,8 +84,10 @@ func (f *finder) weightsOf(weights []Weight, g *Graph) ([]Weight, error) {
 			}
 			weights = append(weights, w)
 		}
-		if err := n.oneBody(); err != nil {
-			return nil, err
+		if n != f.merged {
+			if err := n.oneBody(); err != nil {
+				return nil, err
+			}
 		}
 		for _, b := range n.Bodies {
 			var err error
@@ -117,12 +129,9 @@ func (f *finder) weight(n *Node, input int, o *Origin, q *coded) (Weight, error)
 		if c := o.Constant; c.Tensor < 0 && o.Decoded == nil {
 			return Weight{}, refuse(n, input, o, fmt.Sprintf("of type %s, of which this operator is not known to make values", c.Type), quantizeAgain)
 		}
-		shape := o.Shape()
-		for len(shape) > 1 && o.Perm[len(shape)-1] < 0 {
-			shape = shape[:len(shape)-1]
-		}
+		shape := o.withoutAdded()
 		var problem, next string
-		if u, problem, next = meaning(n, input, shape); problem != "" {
+		if u, problem, next = f.meaning(n, input, shape); problem != "" {
 			return Weight{}, refuse(n, input, o, problem, next)
 		}
 		w.Behind = len(o.Perm) - len(shape)
@@ -260,7 +269,7 @@ func pathName(n *Node, suffix string) string {
 		op = head
 	}
 	switch op {
-	case "MatMul", "Gemm", "Conv", "Add", "Mul", "LayerNormalization":
+	case "MatMul", "Gemm", "Conv", "Add", "Mul", "LayerNormalization", "Gather":
 		return strings.ReplaceAll(path, "/", ".") + suffix
 	}
 	return ""

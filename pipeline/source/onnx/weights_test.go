@@ -130,7 +130,9 @@ func TestWhatIsNotUnderstood(t *testing.T) {
 		w    *pb.TensorProto
 		node *pb.NodeProto
 	}{
-		"Gather":              {w, node("Gather", "/embed/Gather", "w x", "y")},
+		"Gather of columns":   {w, node("Gather", "/embed/Gather", "w x", "y", intAttr("axis", 1))},
+		"Gather of a vector":  {floatTensor("w", 2), node("Gather", "/embed/Gather", "w x", "y")},
+		"Slice of all axes":   {w, node("Slice", "/embed/Slice", "w x x", "y")},
 		"another domain":      {w, ms("MatMul", "/fc/MatMul", "x w")},
 		"a blocked layout":    {floatTensor("w", 8, 8, 3), ms("NhwcConv", "/conv1/Conv", "x w")},
 		"FusedMatMul left":    {w, ms("FusedMatMul", "/fc/MatMul", "w x")},
@@ -306,7 +308,7 @@ func TestNodeString(t *testing.T) {
 	}
 }
 
-// A Gather of all rows in order carries its table; any other is an operator whose weights are not read.
+// A Gather of all rows in order carries its table; one of rows that the input chooses is a lookup in it; any other is not read.
 func TestGatherOfAllRows(t *testing.T) {
 	t.Parallel()
 	number := func(name string, v int64) *pb.TensorProto {
@@ -317,18 +319,19 @@ func TestGatherOfAllRows(t *testing.T) {
 		indices []*pb.TensorProto
 		nodes   []*pb.NodeProto
 		axis    int64
-		all     bool
+		what    string
 	}{
-		"listed":          {[]*pb.TensorProto{intTensor("i", 0, 1, 2)}, nil, 0, true},
-		"cast":            {[]*pb.TensorProto{intTensor("j", 0, 1, 2)}, []*pb.NodeProto{node("Cast", "", "j", "i", intAttr("to", 6))}, 0, true},
-		"a Range":         {[]*pb.TensorProto{number("zero", 0), number("three", 3), number("one", 1)}, []*pb.NodeProto{rang}, 0, true},
-		"a Range of less": {[]*pb.TensorProto{number("zero", 0), number("three", 2), number("one", 1)}, []*pb.NodeProto{rang}, 0, false},
-		"a Range by twos": {[]*pb.TensorProto{number("zero", 0), number("three", 3), number("one", 2)}, []*pb.NodeProto{rang}, 0, false},
-		"an open Range":   {[]*pb.TensorProto{number("zero", 0), number("one", 1)}, []*pb.NodeProto{rang}, 0, false},
-		"another order":   {[]*pb.TensorProto{intTensor("i", 0, 2, 1)}, nil, 0, false},
-		"fewer":           {[]*pb.TensorProto{intTensor("i", 0, 1)}, nil, 0, false},
-		"another axis":    {[]*pb.TensorProto{intTensor("i", 0, 1, 2)}, nil, 1, false},
-		"unknown":         {nil, nil, 0, false},
+		"listed":                {[]*pb.TensorProto{intTensor("i", 0, 1, 2)}, nil, 0, "all"},
+		"cast":                  {[]*pb.TensorProto{intTensor("j", 0, 1, 2)}, []*pb.NodeProto{node("Cast", "", "j", "i", intAttr("to", 6))}, 0, "all"},
+		"a Range":               {[]*pb.TensorProto{number("zero", 0), number("three", 3), number("one", 1)}, []*pb.NodeProto{rang}, 0, "all"},
+		"a Range of less":       {[]*pb.TensorProto{number("zero", 0), number("three", 2), number("one", 1)}, []*pb.NodeProto{rang}, 0, ""},
+		"a Range by twos":       {[]*pb.TensorProto{number("zero", 0), number("three", 3), number("one", 2)}, []*pb.NodeProto{rang}, 0, ""},
+		"an open Range":         {[]*pb.TensorProto{number("zero", 0), number("one", 1)}, []*pb.NodeProto{rang}, 0, "lookup"},
+		"another order":         {[]*pb.TensorProto{intTensor("i", 0, 2, 1)}, nil, 0, ""},
+		"fewer":                 {[]*pb.TensorProto{intTensor("i", 0, 1)}, nil, 0, ""},
+		"another axis":          {[]*pb.TensorProto{intTensor("i", 0, 1, 2)}, nil, 1, ""},
+		"another axis, unknown": {nil, nil, 1, ""},
+		"unknown":               {nil, nil, 0, "lookup"},
 	} {
 		nodes := append(x.nodes, node("Gather", "/embed/Gather", "w i", "v", intAttr("axis", x.axis)), node("Add", "", "x v", "y"))
 		m, err := walkBytes(marshal(t, model(append(x.indices, floatTensor("w", 3, 3)), nodes...)))
@@ -336,9 +339,10 @@ func TestGatherOfAllRows(t *testing.T) {
 			t.Fatal(err)
 		}
 		weights, err := m.Weights()
-		if !x.all {
+		switch op := map[string]string{"all": "Add", "lookup": "Gather"}[x.what]; {
+		case x.what == "":
 			wantError(t, err, source.ErrUnsupported, "Gather node", "/embed/Gather", `"w"`)
-		} else if err != nil || len(weights) != 1 || weights[0].Axes != "PN" || weights[0].Node.Op != "Add" {
+		case err != nil || len(weights) != 1 || weights[0].Axes != "PN" || weights[0].Node.Op != op || op == "Gather" && weights[0].PathName != "embed.weight":
 			t.Errorf("%s: %+v, %v", name, weights, err)
 		}
 	}

@@ -9,5 +9,5 @@ import "embed"
 //go:embed *.txtpb
 var Files embed.FS
 
-// Default is the name of the recipe for encoders for which none is named.
-const Default = "whisper-encoder/npu1-tiled"
+// Defaults are the names of the recipes for models for which none is named: one for encoders, one for decoders, one for both together.
+var Defaults = []string{"whisper-encoder/npu1-tiled", "whisper-decoder/npu1-tiled", "whisper/npu1-tiled"}

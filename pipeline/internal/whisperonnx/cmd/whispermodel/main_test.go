@@ -39,6 +39,29 @@ func TestRun(t *testing.T) {
 	}
 }
 
+func TestRunDecoder(t *testing.T) {
+	t.Parallel()
+	for part, d := range map[string]whisperonnx.Decoder{"decoder": {}, "decoder_merged": {Head: whisperonnx.Tied, Cache: whisperonnx.Merged}} {
+		d.Layers, d.FFN, d.Positions, d.Vocab = whisperonnx.OddDecoder.Layers, whisperonnx.OddDecoder.FFN, whisperonnx.OddDecoder.Positions, whisperonnx.OddDecoder.Vocab
+		out := filepath.Join(t.TempDir(), "m.onnx")
+		var stdout bytes.Buffer
+		if err := run(context.Background(), []string{"-size=odd", "-out", out, "-part", part, "-form=external"}, &stdout, os.Stderr); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(stdout.String(), "m.onnx_data") {
+			t.Errorf("%s: said %q", part, stdout.String())
+		}
+		c, models, err := families.Open(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if err := d.Check(whisperonnx.Odd, c, models[0]); err != nil {
+			t.Errorf("%s: %v", part, err)
+		}
+	}
+}
+
 func TestRunRefuses(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -53,6 +76,8 @@ func TestRunRefuses(t *testing.T) {
 		{context.Background(), []string{"-size=huge"}, `no size "huge"; there are base,`},
 		{context.Background(), []string{"-size=odd", "-form=round"}, `no form "round"; there are 3d,`},
 		{context.Background(), []string{"-size=odd", "-form=gemm,split"}, "different things"},
+		{context.Background(), []string{"-size=odd", "-part=middle"}, `no part "middle"; there are encoder, decoder,`},
+		{context.Background(), []string{"-size=odd", "-part=decoder", "-form=gemm"}, "no such decoder"},
 		{context.Background(), []string{"-size=odd", "more"}, `"more"`},
 		{context.Background(), []string{"-size=odd", "-out", dir}, dir},
 		{stopped, []string{"-size=base", "-form=external"}, "canceled"},

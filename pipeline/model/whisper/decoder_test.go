@@ -1,0 +1,459 @@
+package whisper_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"npuw/pipeline/internal/whisperonnx"
+	"npuw/pipeline/model/whisper"
+	"npuw/pipeline/source"
+	"npuw/pipeline/source/onnx"
+	"npuw/pipeline/source/safetensors"
+	pb "npuw/schema/onnxpb"
+)
+
+// decoderForms are the forms of a decoder's file; sizes are to be filled in.
+var decoderForms = []whisperonnx.Decoder{
+	{}, {Head: whisperonnx.Tied}, {Head: whisperonnx.Own}, {Cache: whisperonnx.WithPast}, {Cache: whisperonnx.Merged, Head: whisperonnx.Tied}, {Cache: whisperonnx.Unshared},
+}
+
+// two is a decoder of two layers in a form.
+func two(d whisperonnx.Decoder) whisperonnx.Decoder {
+	d.Layers, d.FFN, d.Positions, d.Vocab = 2, 33, 7, 65
+	return d
+}
+
+// writtenDecoder writes a decoder in some forms, changed, into a folder of its own.
+func writtenDecoder(t *testing.T, forms string, d whisperonnx.Decoder, change func(g *pb.GraphProto)) (string, whisperonnx.Config) {
+	t.Helper()
+	c, err := whisperonnx.Odd.With(forms)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "model.onnx")
+	if err := whisperonnx.WriteDecoder(path, c, d); err != nil {
+		t.Fatal(err)
+	}
+	rewrite(t, path, change)
+	return path, c
+}
+
+// branch is a branch of the If of a merged decoder.
+func branch(g *pb.GraphProto, name string) *pb.GraphProto {
+	for _, a := range nodes(g, "If")[0].Attribute {
+		if a.GetName() == name {
+			return a.G
+		}
+	}
+	return nil
+}
+
+// Real exports: every parameter has the values of the checkpoint, where that is there; the forms agree with one another.
+func TestRealDecoders(t *testing.T) {
+	t.Parallel()
+	paths := map[string]string{"decoder_merged": testdata + "decoder_merged.onnx", "decoder-tied": testdata + "decoder-tied.onnx"}
+	want := map[string][]float32{}
+	if dir := whisperonnx.Beside("shared/fixtures/whisper-tiny"); dir != "" {
+		paths["decoder"] = dir + "/whisper-tiny-decoder.onnx"
+		c, err := safetensors.Open(dir + "/whisper-tiny.model.safetensors")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		models, err := whisper.FromState(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range models[1].Parameters {
+			p := &models[1].Parameters[i]
+			want[p.Name] = values(t, c, p)
+		}
+	}
+	for form, path := range paths {
+		m, got, err := recognise(t, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Family != whisper.FamilyDecoder || len(got.Parameters) != 52 || len(got.Notes) != 1 || !strings.HasPrefix(got.Notes[0], "proj_out.weight is ") {
+			t.Errorf("%s: %s, %d parameters, %q", form, got.Family, len(got.Parameters), got.Notes)
+		}
+		if s := attributes(got); s != "layers=2 d_model=64 heads=4 ffn=128 vocab=384 positions=32 eps=9.999999747378752e-06" {
+			t.Errorf("%s: %s", form, s)
+		}
+		for i := range got.Parameters {
+			p := &got.Parameters[i]
+			v := values(t, &m.Catalogue, p)
+			if want[p.Name] == nil {
+				want[p.Name] = v
+			}
+			if !slices.Equal(v, want[p.Name]) || len(p.Ways) < 2 {
+				t.Errorf("%s: %s has other values, or was named by %v alone", form, p.Name, p.Ways)
+			}
+		}
+	}
+}
+
+// Other forms of the same decoder, which give the same parameters.
+func TestOtherDecoders(t *testing.T) {
+	t.Parallel()
+	everywhere := func(change func(g *pb.GraphProto)) func(g *pb.GraphProto) {
+		return func(g *pb.GraphProto) {
+			change(branch(g, "then_branch"))
+			change(branch(g, "else_branch"))
+		}
+	}
+	merged := two(whisperonnx.Decoder{Cache: whisperonnx.Merged, Head: whisperonnx.Tied})
+	for name, x := range map[string]struct {
+		forms  string
+		d      whisperonnx.Decoder
+		change func(g *pb.GraphProto)
+		note   string
+	}{
+		"the mask first": {"stripped", two(whisperonnx.Decoder{}), func(g *pb.GraphProto) {
+			mask := nodes(g, "Trilu")[0].Output[0]
+			for _, n := range nodes(g, "Add") {
+				if n.Input[1] == mask {
+					n.Input[0], n.Input[1] = n.Input[1], n.Input[0]
+				}
+			}
+		}, ""},
+		"tokens reshaped": {"stripped", merged, everywhere(func(g *pb.GraphProto) {
+			for _, n := range nodes(g, "Gather") {
+				if len(n.Attribute) == 0 {
+					before(g, n, 1, "Squeeze")
+				}
+			}
+		}), ""},
+		"scores scaled": {"stripped", two(whisperonnx.Decoder{}), func(g *pb.GraphProto) {
+			for _, n := range nodes(g, "Mul") { // of queries
+				for _, use := range nodes(g, "Reshape") {
+					if use.Input[0] == n.Output[0] {
+						use.Input[0] = n.Input[0]
+					}
+				}
+			}
+			constant(g, "a third of 12", 1/3.4641016)
+			for _, n := range nodes(g, "Softmax") {
+				before(g, n, 0, "Mul", "a third of 12")
+			}
+		}, ""},
+		"not followed": {"", merged, everywhere(func(g *pb.GraphProto) {
+			nodes(g, "Softmax")[1].OpType = proto.String("LogSoftmax")
+		}), "named by paths and values alone"},
+		"k_proj with a bias of 0": {"", two(whisperonnx.Decoder{}), func(g *pb.GraphProto) {
+			for _, n := range nodes(g, "MatMul") {
+				if strings.HasSuffix(n.GetName(), "encoder_attn/k_proj/MatMul") {
+					add := strings.TrimSuffix(n.GetName(), "MatMul") + "Add"
+					constant(g, add+" zero", make([]float32, 36)...)
+					g.Node = append(g.Node, &pb.NodeProto{Name: &add, OpType: proto.String("Add"), Input: []string{n.Output[0] + " raw", add + " zero"}, Output: []string{n.Output[0]}})
+					n.Output[0] += " raw"
+				}
+			}
+		}, "the biases of k_proj in 2 layers are 0"},
+		"no projection": {"", two(whisperonnx.Decoder{Head: whisperonnx.Tied}), func(g *pb.GraphProto) {
+			rename(g, node(g, "/proj_out/MatMul").Input[0], "last_hidden_state")
+			remove(g, "/proj_out/MatMul")
+			g.Output[0].Name = proto.String("last_hidden_state")
+		}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path, c := writtenDecoder(t, x.forms, x.d, x.change)
+			m, got, err := recognise(t, path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := x.d.Check(c, &m.Catalogue, got); err != nil {
+				t.Error(err)
+			}
+			if notes := strings.Join(got.Notes, "; "); !strings.Contains(notes, x.note) || x.note == "" && strings.Contains(notes, "could not be followed") {
+				t.Errorf("notes %q, expected %q", notes, x.note)
+			}
+		})
+	}
+}
+
+func TestDecoderRefused(t *testing.T) {
+	t.Parallel()
+	plain, merged, unshared := two(whisperonnx.Decoder{}), two(whisperonnx.Decoder{Cache: whisperonnx.Merged}), two(whisperonnx.Decoder{Cache: whisperonnx.Unshared})
+	none := func(*pb.GraphProto) {}
+	const norm = "/model/decoder/layer_norm/"
+	for name, x := range map[string]struct {
+		forms  string
+		d      whisperonnx.Decoder
+		change func(g *pb.GraphProto)
+		want   error
+		parts  []string
+	}{
+		"with a past alone": {
+			"", two(whisperonnx.Decoder{Cache: whisperonnx.WithPast}), none, source.ErrParameters,
+			[]string{`"decoder.layers.0.encoder_attn.k_proj.weight"`, "and 3 others", "decoder_model.onnx or decoder_model_merged.onnx"},
+		},
+		"with a past alone, stripped": {"stripped", two(whisperonnx.Decoder{Cache: whisperonnx.WithPast}), none, source.ErrParameters, []string{"decoder_model_merged.onnx"}},
+		"a value differs between branches": {"", unshared, func(g *pb.GraphProto) {
+			initializer(g, "model.decoder.layers.1.fc2.bias_merged_1").RawData[5] ^= 1
+		}, source.ErrMismatch, []string{
+			`gives parameter "decoder.layers.1.fc2.bias" as model.decoder.layers.1.fc2.bias_merged_1 [36] in "then_branch" of If node "optimum::if"`,
+			`differs from model.decoder.layers.1.fc2.bias_merged_0 [36] in "else_branch"`,
+		}},
+		"a matrix differs between branches": {"", unshared, func(g *pb.GraphProto) {
+			w := g.Initializer[len(g.Initializer)-1] // of a MatMul of the branch that was written last: proj_out
+			w.RawData[len(w.RawData)-1] ^= 1
+		}, source.ErrMismatch, []string{`"proj_out.weight"`}},
+		"sizes differ between branches": {"", unshared, func(g *pb.GraphProto) {
+			w := initializer(g, "model.decoder.embed_positions.weight_merged_1")
+			w.Dims[0], w.RawData = 6, w.RawData[:6*36*4]
+		}, source.ErrMismatch, []string{`"decoder.embed_positions.weight"`, "[6 36]", "[7 36]"}},
+		"a layer of one branch alone": {"", merged, func(g *pb.GraphProto) {
+			b := branch(g, "then_branch")
+			rename(b, "/model/decoder/layers.1/Add_2_output_0", "elsewhere")
+			remove(b, "/model/decoder/layers.1/fc2/MatMul")
+		}, source.ErrMismatch, []string{`"then_branch" of If node "optimum::if"`, `no parameter "decoder.layers.1.fc2.weight"`}},
+		"heads differ between branches": {"", merged, func(g *pb.GraphProto) {
+			for _, n := range nodes(branch(g, "then_branch"), "Constant") {
+				if t := n.Attribute[0].T; strings.Contains(n.GetName(), "_attn") && len(t.GetRawData()) == 8 && len(t.Dims) == 1 {
+					switch t.RawData[0] { // 3 heads of 12
+					case 3:
+						t.RawData[0] = 4
+					case 12:
+						t.RawData[0] = 9
+					}
+				}
+			}
+		}, source.ErrMismatch, []string{"4 heads", "3"}},
+		"epsilons differ between branches": {"", merged, func(g *pb.GraphProto) {
+			for _, n := range nodes(branch(g, "then_branch"), "Constant") {
+				if t := n.Attribute[0].T; strings.HasSuffix(n.GetName(), "layer_norm/Constant_1") {
+					t.RawData[3]++
+				}
+			}
+		}, source.ErrMismatch, []string{`"then_branch"`, "epsilon"}},
+		"an epsilon differs": {"", plain, func(g *pb.GraphProto) { node(g, norm+"Constant_1").Attribute[0].T.RawData[3]++ }, source.ErrMismatch, []string{"decoder.layer_norm.weight", "epsilon"}},
+		"no tokens": {"", plain, func(g *pb.GraphProto) {
+			node(g, "/model/decoder/embed_tokens/Gather").Input[0] = "elsewhere"
+			g.Initializer = slices.DeleteFunc(g.Initializer, func(t *pb.TensorProto) bool { return t.GetName() == "model.decoder.embed_tokens.weight" })
+		}, source.ErrParameters, []string{`"decoder.embed_tokens.weight"`, "missing", "export the whole decoder again"}},
+		"no positions": {"", plain, func(g *pb.GraphProto) {
+			node(g, "/model/decoder/Slice").Input[0] = "elsewhere"
+		}, source.ErrParameters, []string{`"decoder.embed_positions.weight"`, "missing"}},
+		"another vocabulary": {"", two(whisperonnx.Decoder{Head: whisperonnx.Own}), func(g *pb.GraphProto) {
+			w := initializer(g, node(g, "/proj_out/MatMul").Input[1])
+			w.Dims[1], w.RawData = 64, w.RawData[:64*36*4]
+		}, source.ErrParameters, []string{`"proj_out.weight"`, "[64 36]", "[65 36]"}},
+		"left over": {"", merged, func(g *pb.GraphProto) { constant(g, "spare", 1, 2) }, source.ErrParameters, []string{`"spare"`, "no node uses"}},
+		"an encoder's parameter": {"", plain, func(g *pb.GraphProto) {
+			for _, n := range g.Node {
+				n.Name = proto.String(strings.Replace(n.GetName(), "layers.1/final_layer_norm", "layers.1/middle_layer_norm", 1))
+			}
+			for _, w := range g.Initializer {
+				rename(g, w.GetName(), strings.Replace(w.GetName(), "layers.1.final_layer_norm", "layers.1.middle_layer_norm", 1))
+			}
+			nodes(g, "Softmax")[0].OpType = proto.String("LogSoftmax")
+		}, source.ErrParameters, []string{`"decoder.layers.1.middle_layer_norm.bias"`, "a Whisper decoder of 2 layers does not have", "export the decoder alone"}},
+		"a name that is not its place": {"", plain, func(g *pb.GraphProto) {
+			for _, n := range nodes(g, "MatMul") {
+				n.Name = proto.String(strings.Replace(n.GetName(), "layers.0/encoder_attn/q_proj", "layers.0/self_attn/q_proj", 1))
+			}
+		}, source.ErrMismatch, []string{`"decoder.layers.0.self_attn.q_proj.weight" by the path of its node`, `"decoder.layers.0.encoder_attn.q_proj.weight" by their place`}},
+		"another scale": {"", plain, func(g *pb.GraphProto) {
+			constant(g, "half", 0.5)
+			before(g, nodes(g, "Softmax")[1], 0, "Mul", "half")
+		}, source.ErrUnsupported, []string{"attends with a scale of 0.144338", "1/sqrt(36/3)"}},
+		"two Ifs": {"", merged, func(g *pb.GraphProto) {
+			n := proto.Clone(nodes(g, "If")[0]).(*pb.NodeProto)
+			for i := range n.Output {
+				n.Output[i] += " again"
+			}
+			g.Node = append(g.Node, n)
+		}, source.ErrUnsupported, []string{"If node", "both"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path, _ := writtenDecoder(t, x.forms, x.d, x.change)
+			_, _, err := recognise(t, path)
+			if !errors.Is(err, x.want) || errors.Is(err, source.ErrNotRecognised) {
+				t.Fatalf("%v, expected %v", err, x.want)
+			}
+			for _, part := range append(x.parts, path) {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("%v, expected %q in it", err, part)
+				}
+			}
+		})
+	}
+}
+
+// Without names, what is not built as a decoder is none.
+func TestNotADecoder(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(g *pb.GraphProto){
+		"no softmax":    func(g *pb.GraphProto) { nodes(g, "Softmax")[3].OpType = proto.String("LogSoftmax") },
+		"a third layer": func(g *pb.GraphProto) { nodes(g, "Erf")[1].OpType = proto.String("Relu") },
+		"no positions":  func(g *pb.GraphProto) { nodes(g, "Slice")[0].Input[0] = "elsewhere" },
+		"states of its own": func(g *pb.GraphProto) {
+			for _, n := range nodes(g, "MatMul") {
+				if n.Input[0] == "encoder_hidden_states" {
+					n.Input[0] = before(g, n, 0, "Relu").Output[0] + " of " + n.Output[0]
+					g.Node[len(g.Node)-1].Output[0] = n.Input[0]
+				}
+			}
+		},
+		"no outputs": func(g *pb.GraphProto) { g.Output = nil },
+		"with another encoder": func(g *pb.GraphProto) {
+			for i, n := range nodes(g, "MatMul") {
+				n.Name = proto.String([]string{"/model/decoder/layers.0/self_attn/q", "/model/decoder/layers.0/encoder_attn/q", "/model/decoder/embed_tokens/x", "/model/encoder/layers.0/fc1/x"}[i%4])
+			}
+			nodes(g, "Softmax")[0].OpType = proto.String("LogSoftmax")
+		},
+	} {
+		path, _ := writtenDecoder(t, "stripped", two(whisperonnx.Decoder{}), change)
+		_, got, err := recognise(t, path)
+		if got != nil || !errors.Is(err, source.ErrNotRecognised) {
+			t.Errorf("%s: %v, %v; expected ErrNotRecognised", name, got, err)
+		}
+	}
+}
+
+// A decoder whose own keys are given, too, is none.
+func TestNoKeysOfItsOwn(t *testing.T) {
+	t.Parallel()
+	path, _ := writtenDecoder(t, "stripped", two(whisperonnx.Decoder{Cache: whisperonnx.WithPast}), func(g *pb.GraphProto) {
+		for _, n := range nodes(g, "Concat") {
+			if strings.HasPrefix(n.Input[0], "past_key_values") {
+				n.OpType, n.Input, n.Attribute = proto.String("Identity"), n.Input[:1], nil
+			}
+		}
+	})
+	if _, got, err := recognise(t, path); got != nil || !errors.Is(err, source.ErrNotRecognised) {
+		t.Errorf("%v, %v; expected ErrNotRecognised", got, err)
+	}
+}
+
+// Whatever is wrong with a decoder, the answer is a decoder or an error about its file.
+func TestMutatedDecoders(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(1, 2))
+	for i, d := range decoderForms {
+		for _, forms := range []string{"", "stripped,gather,opset17", "skipnorm,gelu,stripped", "sdpa,stripped", "int8dyn,stripped"} {
+			for range 12 {
+				path, _ := writtenDecoder(t, forms, two(d), func(g *pb.GraphProto) {
+					graphs := []*pb.GraphProto{g}
+					for _, n := range nodes(g, "If") {
+						graphs = append(graphs, n.Attribute[0].G, n.Attribute[1].G)
+					}
+					for range 1 + r.IntN(3) {
+						mutate(r, graphs[r.IntN(len(graphs))])
+					}
+				})
+				m, err := onnx.Open(path)
+				if err == nil {
+					_, err = whisper.Recognise(m)
+					m.Close()
+				}
+				if e := (*source.Error)(nil); err != nil && (!errors.As(err, &e) || e.Problem == "" || e.Err == nil) {
+					t.Errorf("form %d, %q: %T: %v", i, forms, err, err)
+				}
+			}
+		}
+	}
+}
+
+// mutate changes a node of g, or an output.
+func mutate(r *rand.Rand, g *pb.GraphProto) {
+	if len(g.Node) == 0 {
+		return
+	}
+	i := r.IntN(len(g.Node))
+	n, other := g.Node[i], g.Node[r.IntN(len(g.Node))]
+	if len(n.Input) == 0 {
+		n.OpType = other.OpType
+		return
+	}
+	input := r.IntN(len(n.Input))
+	switch r.IntN(7) {
+	case 0:
+		g.Node = slices.Delete(g.Node, i, i+1)
+	case 1:
+		n.Input[input] = other.Output[0]
+	case 2:
+		n.Input = n.Input[:len(n.Input)-1]
+	case 3:
+		n.OpType = other.OpType
+	case 4:
+		n.Input[input] = ""
+	case 5:
+		n.Input[0], n.Input[input] = n.Input[input], n.Input[0]
+	case 6:
+		g.Output[r.IntN(len(g.Output))].Name = &n.Output[0]
+	}
+}
+
+// config.json beside a decoder must agree with it.
+func TestDecoderConfig(t *testing.T) {
+	t.Parallel()
+	for config, want := range map[string]string{
+		`{"decoder_layers": 2, "d_model": 36, "decoder_attention_heads": 3, "decoder_ffn_dim": 33, "max_target_positions": 7, "vocab_size": 65, "encoder_layers": 99}`: "",
+		`{"decoder_layers": 3}`:          "decoder_layers: says 3, model.onnx has 2",
+		`{"decoder_attention_heads": 4}`: "decoder_attention_heads: says 4, model.onnx has 3",
+		`{"vocab_size": 51865}`:          "vocab_size: says 51865, model.onnx has 65",
+		`{"max_target_positions": 448}`:  "max_target_positions: says 448, model.onnx has 7",
+	} {
+		path, _ := writtenDecoder(t, "", two(whisperonnx.Decoder{Cache: whisperonnx.Merged}), func(*pb.GraphProto) {})
+		if err := os.WriteFile(filepath.Join(filepath.Dir(path), "config.json"), []byte(config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := recognise(t, path)
+		if want == "" && err != nil || want != "" && (!errors.Is(err, source.ErrMismatch) || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, expected %q", config, err, want)
+		}
+	}
+}
+
+// Matrices stored either way round are compared value by value, in blocks.
+func TestCopiedLogits(t *testing.T) {
+	t.Parallel()
+	for _, x := range []struct {
+		vocab, width int
+		at           int // of the value that differs; -1: none
+	}{{65, 36, -1}, {65, 36, 0}, {65, 36, 65*36 - 1}, {40000, 36, -1}, {40000, 36, 39999}, {40000, 36, 36*40000 - 1}, {3, 2, 3}} {
+		d := whisperonnx.Decoder{Layers: 1, FFN: 2, Positions: 2, Vocab: x.vocab}
+		path := filepath.Join(t.TempDir(), "model.onnx")
+		if err := whisperonnx.WriteDecoder(path, whisperonnx.Config{DModel: x.width, Layers: 1, Heads: 1, FFN: 1, Mels: 1, Positions: 1}, d); err != nil {
+			t.Fatal(err)
+		}
+		m, err := onnx.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(m.Tensors, func(t source.Tensor) bool {
+			return slices.Equal(t.Shape, []uint64{uint64(x.width), uint64(x.vocab)}) && strings.HasPrefix(t.Name, "onnx::")
+		})
+		offset := m.Tensors[i].Data.Offset
+		m.Close()
+		if x.at >= 0 {
+			f, err := os.OpenFile(path, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.WriteAt([]byte{0, 0, 0, 0}, offset+4*int64(x.at)); err != nil {
+				t.Fatal(err)
+			}
+			f.Close()
+		}
+		_, got, err := recognise(t, path)
+		if err != nil {
+			t.Fatalf("%+v: %v", x, err)
+		}
+		if last := got.Parameters[len(got.Parameters)-1].Name; (last == "proj_out.weight") != (x.at >= 0) {
+			t.Errorf("%+v: the last parameter is %s; %s", x, last, fmt.Sprint(got.Notes))
+		}
+	}
+}
