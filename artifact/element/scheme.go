@@ -5,7 +5,7 @@ import (
 	"math"
 )
 
-// Scheme says how the values of a block are held as codes (schema/FORMAT.md, "Scaled values"):
+// Scheme says how the values of a block are held as codes (schema/FORMAT.md, "How values are encoded"):
 //
 //	value = (decode(code) - zero) * scale + minimum
 //

@@ -19,7 +19,7 @@ type Test mg.Namespace
 // ortVersion is the version of ONNX Runtime that outputs are compared with.
 const ortVersion = "1.30.0"
 
-// Parity compares the encoder computed from artifacts with ONNX Runtime, on models of random sizes. It needs node and npm.
+// Parity compares what npuw reads of models, and computes from artifacts, with ONNX Runtime, on models of random sizes. It needs node and npm.
 func (Test) Parity(_ context.Context) error {
 	dir, err := installORT()
 	if err != nil {
