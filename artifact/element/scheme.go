@@ -5,7 +5,7 @@ import (
 	"math"
 )
 
-// Scheme says how the values of a block are held as codes (schema/FORMAT.md, "How values are encoded"):
+// Scheme says how the values of a block are held as codes (schema/FORMAT.md, section 6):
 //
 //	value = (decode(code) - zero) * scale + minimum
 //

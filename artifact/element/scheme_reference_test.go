@@ -5,7 +5,7 @@ import (
 	"math/big"
 )
 
-// The definitions of schema/FORMAT.md, "How values are encoded", in exact arithmetic: every operation on rational numbers, and rounded to
+// The definitions of schema/FORMAT.md, section 6, in exact arithmetic: every operation on rational numbers, and rounded to
 // binary64 where the definition rounds.
 
 // nearest64 is the binary64 nearest to x, ties to even.
