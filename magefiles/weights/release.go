@@ -18,7 +18,7 @@ type Release mg.Namespace
 func (Release) Verify(ctx context.Context, dir string) error {
 	err := release.Verify(ctx, dir)
 	if err == nil {
-		fmt.Printf("%s: ok\n", dir)
+		fmt.Printf("%s: ok, a set\n", dir)
 	}
 	return err
 }

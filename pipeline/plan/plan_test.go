@@ -335,7 +335,7 @@ func TestPrint(t *testing.T) {
 		"layer 0 (segment 1 of 1) 4096 12288",
 		"layers.0.w +0 8192 bf16 N1 K2 K8 N8 K8 N4 N=20→32 K=70→128",
 		"layers.0.b +8192 80 f32 N20 N=20",
-		"2 operands in 1 segments, 12288 bytes of data",
+		"2 operands in 1 segment, 12288 bytes of data",
 	}
 	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Error(diff)

@@ -213,7 +213,7 @@ func (b *builder) pack(ctx context.Context, build *pipeline.Build, output string
 		}
 		digested <- err
 	}()
-	index, err := build.Pack(ctx, path, pack.Options{Jobs: b.Jobs, Check: func(f *artifact.File) error {
+	_, err := build.Pack(ctx, path, pack.Options{Jobs: b.Jobs, Check: func(f *artifact.File) error {
 		return checkAndSum(beside, f, build, &entry.File)
 	}})
 	if err != nil {
@@ -234,8 +234,7 @@ func (b *builder) pack(ctx context.Context, build *pipeline.Build, output string
 	}
 	b.made++
 	b.reached("packed " + entry.Path)
-	b.tell("%s: %d operands in %d segments, %d bytes of data, verified (%s, from %s)",
-		filepath.Join(b.Out, output), len(index.Operands), len(index.Segments), build.Plan.DataBytes(), build.Recipe.Name, build.Catalogue.Path)
+	b.tell("%s: %s, verified (%s, from %s)", filepath.Join(b.Out, output), build.Plan.Totals(), build.Recipe.Name, build.Catalogue.Path)
 	return nil
 }
 

@@ -97,7 +97,7 @@ func (f *packFlags) run(cmd *cobra.Command, paths []string) error {
 		return err
 	}
 	if !f.quiet {
-		report(cmd.OutOrStdout(), f.output, index, b.Plan.DataBytes())
+		report(cmd.OutOrStdout(), f.output, index, b.Plan.Totals())
 		for _, note := range b.Model.Notes {
 			fmt.Fprintln(cmd.OutOrStdout(), "note:", note)
 		}
@@ -171,9 +171,8 @@ func prepare(w io.Writer, paths []string, recipeName, kernels string) (*pipeline
 }
 
 // report says what has been written, and what encoding it cost.
-func report(w io.Writer, path string, x *artifact.Index, dataBytes uint64) {
-	fmt.Fprintf(w, "%s: %d operands in %d segments, %d bytes of data, verified (%s)\n",
-		path, len(x.Operands), len(x.Segments), dataBytes, x.Producer.Recipe)
+func report(w io.Writer, path string, x *artifact.Index, totals string) {
+	fmt.Fprintf(w, "%s: %s, verified (%s)\n", path, totals, x.Producer.Recipe)
 	var worst *artifact.Operand
 	notFinite := uint64(0)
 	for i := range x.Operands {
