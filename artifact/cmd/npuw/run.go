@@ -34,8 +34,8 @@ func runCommand() *cobra.Command {
 		Long: "Compute the Whisper encoder straight from an artifact, on a device. All files of values are little-endian\n" +
 			"float32, row-major: the input is a log-mel spectrogram [mels, 2 x positions], the output [positions, d_model].\n" +
 			"The digest of every segment is checked first.\n\n" +
-			"With --expect the output is compared, and an absolute error beyond --tolerance is a failure. Weights in BF16 differ\n" +
-			"from a reference that has them unrounded by about 0.03. The relative error is that of the worst single value, zeros left out.\n\n" +
+			"With --expect the output is compared, and an absolute error beyond --tolerance is a failure. With weights in BF16\n" +
+			"the output is off by about 0.03 from a reference that has them unrounded. The relative error is that of the worst single value, zeros left out.\n\n" +
 			"On the device xrt, GEMMs whose contracts the artifact has run on the NPU, all else on the processor. Their xclbins are\n" +
 			"found in the folder --kernels by their content; folders in it are not looked into. `npuw device` lists the NPUs.",
 		Example: "  npuw run model.npuw --input mel.f32 --output y.f32\n" +
