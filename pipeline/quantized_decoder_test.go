@@ -68,6 +68,24 @@ func TestQuantizedDecodersPackAsTheirTwins(t *testing.T) {
 	})
 }
 
+// So does a whole model of two quantized files; its projection to logits is a parameter of its own, since the embedding is not quantized.
+func TestQuantizedWholeModel(t *testing.T) {
+	t.Parallel()
+	d := whisperonnx.Decoder{Layers: 1, FFN: 70, Positions: 5, Vocab: 51, Head: whisperonnx.Own, Cache: whisperonnx.Merged}
+	encoder, decoder := onnxFiles(t, whisperonnx.Odd, d, "q4")
+	encoderTwin, decoderTwin := onnxFiles(t, whisperonnx.Odd, d, "q4,dequantized")
+	_, tied := onnxFiles(t, whisperonnx.Odd, whisperonnx.Decoder{Layers: 1, FFN: 70, Positions: 5, Vocab: 51}, "q4")
+	for _, r := range []string{"whisper/npu1-tiled", "whisper/f32"} {
+		got := packedFiles(t, r, encoder, decoder)
+		if !bytes.Equal(got, packedFiles(t, r, encoderTwin, decoderTwin)) {
+			t.Errorf("%s: another artifact from codes than from floats", r)
+		}
+		if without := packedFiles(t, r, encoder, tied); len(got) <= len(without) {
+			t.Errorf("%s: %d bytes with a projection of its own, %d without", r, len(got), len(without))
+		}
+	}
+}
+
 // A recipe that keeps the source's formats keeps the codes of a decoder, those of its embedding among them; what comes back has the values
 // of the floats that they stand for, bit for bit.
 func TestQuantizedDecodersKept(t *testing.T) {
