@@ -200,8 +200,9 @@ func planCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "plan SOURCE [DECODER]",
 		Short: "Show the artifact that pack would write",
-		Long: "Show the artifact that `npuw pack` would write: every operand's format, layout, place and size. Reads no weight\n" +
-			"and writes nothing. With --kernels also the kernel contracts of a file, and what is bound to them.",
+		Long: "Show the artifact that `npuw pack` would write: every operand's format, layout, place and size. Writes\n" +
+			"nothing, and reads no weight but those that a decoder has twice, which are compared. With --kernels also the kernel\n" +
+			"contracts of a file, and what is bound to them.",
 		Example:           "  npuw plan model.onnx --recipe whisper-encoder/npu1-rowmajor",
 		Args:              needsModel,
 		ValidArgsFunction: completeSources,

@@ -337,8 +337,12 @@ func nothing(dir, family string, f *Folder) error {
 	for _, x := range f.NotTaken {
 		all = append(all, fmt.Sprintf("%s: %s", relative(dir, x.File), x.Why))
 	}
+	next := "give another folder, or a recipe for what it holds"
+	if family == whisper.FamilyWhole {
+		next = "give the files of an encoder and of its decoder in place of the folder"
+	}
 	return &source.Error{
-		File: dir, Offset: -1, Problem: fmt.Sprintf("no file for a %s: %s", family, strings.Join(all, "; ")), Next: "give another folder, or a recipe for what it holds", Err: source.ErrNotRecognised,
+		File: dir, Offset: -1, Problem: fmt.Sprintf("no file for a %s: %s", family, strings.Join(all, "; ")), Next: next, Err: source.ErrNotRecognised,
 	}
 }
 

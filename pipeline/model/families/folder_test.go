@@ -188,6 +188,11 @@ func TestOpenFolderRefuses(t *testing.T) {
 			"whisper-decoder", source.ErrNotRecognised,
 			[]string{"no file for a whisper-decoder", "encoder_model.onnx: holds no whisper-decoder but whisper-encoder", "x.safetensors: at byte 0"},
 		},
+		"none of both": {
+			map[string]string{"encoder_model.onnx": "onnx"},
+			"whisper", source.ErrNotRecognised,
+			[]string{"holds no whisper but whisper-encoder", "give the files of an encoder and of its decoder"},
+		},
 		"none of any": {map[string]string{"x.safetensors": f32[:99]}, "", source.ErrNotRecognised, []string{"no file for a whisper-encoder"}},
 		"one that is unknown, beside one that fails": {
 			map[string]string{"vad.safetensors": string(checkpoints.Safetensors(state(element.F32)[:1])), "x.safetensors": f32[:99]},

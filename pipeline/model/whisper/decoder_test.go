@@ -3,6 +3,7 @@ package whisper_test
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -372,6 +373,80 @@ func TestNotADecoder(t *testing.T) {
 		if got != nil || !errors.Is(err, source.ErrNotRecognised) {
 			t.Errorf("%s: %v, %v; expected ErrNotRecognised", name, got, err)
 		}
+	}
+}
+
+// A decoder whose own keys are given, too, is none.
+func TestNoKeysOfItsOwn(t *testing.T) {
+	t.Parallel()
+	path, _ := writtenDecoder(t, "stripped", two(whisperonnx.Decoder{Cache: whisperonnx.WithPast}), func(g *pb.GraphProto) {
+		for _, n := range nodes(g, "Concat") {
+			if strings.HasPrefix(n.Input[0], "past_key_values") {
+				n.OpType, n.Input, n.Attribute = proto.String("Identity"), n.Input[:1], nil
+			}
+		}
+	})
+	if _, got, err := recognise(t, path); got != nil || !errors.Is(err, source.ErrNotRecognised) {
+		t.Errorf("%v, %v; expected ErrNotRecognised", got, err)
+	}
+}
+
+// Whatever is wrong with a decoder, the answer is a decoder or an error about its file.
+func TestMutatedDecoders(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(1, 2))
+	for i, d := range decoderForms {
+		for _, forms := range []string{"", "stripped,gather,opset17", "skipnorm,gelu,stripped", "sdpa,stripped", "int8dyn,stripped"} {
+			for range 12 {
+				path, _ := writtenDecoder(t, forms, two(d), func(g *pb.GraphProto) {
+					graphs := []*pb.GraphProto{g}
+					for _, n := range nodes(g, "If") {
+						graphs = append(graphs, n.Attribute[0].G, n.Attribute[1].G)
+					}
+					for range 1 + r.IntN(3) {
+						mutate(r, graphs[r.IntN(len(graphs))])
+					}
+				})
+				m, err := onnx.Open(path)
+				if err == nil {
+					_, err = whisper.Recognise(m)
+					m.Close()
+				}
+				if e := (*source.Error)(nil); err != nil && (!errors.As(err, &e) || e.Problem == "" || e.Err == nil) {
+					t.Errorf("form %d, %q: %T: %v", i, forms, err, err)
+				}
+			}
+		}
+	}
+}
+
+// mutate changes a node of g, or an output.
+func mutate(r *rand.Rand, g *pb.GraphProto) {
+	if len(g.Node) == 0 {
+		return
+	}
+	i := r.IntN(len(g.Node))
+	n, other := g.Node[i], g.Node[r.IntN(len(g.Node))]
+	if len(n.Input) == 0 {
+		n.OpType = other.OpType
+		return
+	}
+	input := r.IntN(len(n.Input))
+	switch r.IntN(7) {
+	case 0:
+		g.Node = slices.Delete(g.Node, i, i+1)
+	case 1:
+		n.Input[input] = other.Output[0]
+	case 2:
+		n.Input = n.Input[:len(n.Input)-1]
+	case 3:
+		n.OpType = other.OpType
+	case 4:
+		n.Input[input] = ""
+	case 5:
+		n.Input[0], n.Input[input] = n.Input[input], n.Input[0]
+	case 6:
+		g.Output[r.IntN(len(g.Output))].Name = &n.Output[0]
 	}
 }
 

@@ -108,6 +108,9 @@ func (t *tracer) layer(at *onnx.Node, l *layer) error {
 		return err
 	}
 	for _, p := range []*projection{&l.attention.q, &l.attention.k, &l.attention.v} {
+		if p.in == nil {
+			return t.m.Graph.Fail(l.attention.node, source.ErrUnsupported, "attends to keys or values that are an input, where a Whisper decoder has self-attention", exportPlainly)
+		}
 		if l.attentionNorm, err = t.normOfSum(p.in, before, "self_attn_layer_norm"); err != nil {
 			return err
 		}
