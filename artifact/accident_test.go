@@ -137,9 +137,12 @@ func TestEveryCallFails(t *testing.T) {
 	made, failed := 0, 0
 	for _, before := range []string{"", "before"} {
 		golden, calls := faultFree(t, before)
-		made += 2 * len(calls)
 		for _, half := range []bool{false, true} {
 			for n := 1; n <= len(calls); n++ {
+				if testing.Short() && n%5 > 0 {
+					continue
+				}
+				made++
 				s := newSite(t, before, golden)
 				did := ""
 				err := writeOn(&wholetest.Faulty{At: n, Half: half, Fault: func(call string) error {

@@ -18,6 +18,9 @@ type File struct {
 
 	operands, parameters names
 
+	placesOnce sync.Once
+	places     *places // once a parameter's values were asked for
+
 	mu sync.Mutex
 	r  io.ReaderAt // nil once closed
 	f  *os.File    // that Open opened

@@ -64,22 +64,20 @@ func (a *File) ParameterValues(name string) (*Values, error) {
 	parameter := &a.Index.Parameters[i]
 	v := &Values{Name: name, Shape: parameter.Shape, file: a, limits: usualLimits}
 	var boxes [][]PlacedAxis
+	a.placesOnce.Do(func() { a.places = findPlaces(a.Index) })
 	folded, into := map[int]bool{}, ""
-	for _, n := range a.Index.Notes {
-		if n.Parameter == i {
-			folded[n.Operand], into = true, a.Index.Operands[n.Operand].Name
-		}
+	for _, j := range a.places.notes.of(i) {
+		folded[j], into = true, a.Index.Operands[j].Name
 	}
-	for j := range a.Index.Operands {
-		o := &a.Index.Operands[j]
-		for _, p := range o.Placements {
-			known := func(box []PlacedAxis) bool { return sameBox(box, p.From) }
-			if p.Parameter != i || !o.Supported() || folded[j] || len(boxes) <= maxBoxes && slices.ContainsFunc(boxes, known) {
-				continue
-			}
-			boxes = append(boxes, p.From)
-			v.add(piece{o, p})
+	for _, at := range a.places.placed.of(i) {
+		o := &a.Index.Operands[at.operand]
+		p := o.Placements[at.placement]
+		known := func(box []PlacedAxis) bool { return sameBox(box, p.From) }
+		if !o.Supported() || folded[at.operand] || len(boxes) <= maxBoxes && slices.ContainsFunc(boxes, known) {
+			continue
 		}
+		boxes = append(boxes, p.From)
+		v.add(piece{o, p})
 	}
 	// A box may name no more than its operand has: then values take no more room than the file, whatever a sound index says.
 	for _, p := range v.pieces {

@@ -23,6 +23,9 @@ func TestEveryFormPacksTheSame(t *testing.T) {
 	}
 	forms := append(whisperonnx.Forms(), "gemm,stripped", "nested,stripped,external,opset17", "attention,constants,external,stripped", "optimized,nested",
 		"q4,stripped", "q4asym,external", "int8dyn,stripped,sdpa", "qdq4,constants", "bnb4,nested,stripped")
+	if testing.Short() {
+		sizes = sizes[:1]
+	}
 	for _, size := range sizes {
 		plain := packed(t, size)
 		twins := map[whisperonnx.Quantized][]byte{"": plain} // those of quantized forms have the values of the codes

@@ -68,7 +68,7 @@ type Field struct {
 
 // Compare compares two artifacts, until ctx ends. What cannot be read is an error; values that this version cannot decode are not.
 func Compare(ctx context.Context, a, b *artifact.File) (*Report, error) {
-	c := comparer{ctx: ctx, a: a, b: b, alike: map[string]bool{}, listA: a.List(), listB: b.List()}
+	c := comparer{ctx: ctx, a: a, b: b, alike: map[string]bool{}, listA: a.List(), listB: b.List(), foldsA: folds(a.Index), foldsB: folds(b.Index)}
 	r := &Report{A: a.Path, B: b.Path}
 	var err error
 	if r.File, err = c.file(); err != nil {
@@ -146,6 +146,8 @@ type comparer struct {
 	listA, listB artifact.FileListing
 	// alike are the operands that both store in the same way, with the same bytes.
 	alike map[string]bool
+	// foldsA and foldsB are the operands of each file that absorbed parameters, by number.
+	foldsA, foldsB map[int][]string
 }
 
 // file compares what is said of the whole.

@@ -90,8 +90,8 @@ func storedAlike(a, b *artifact.Operand) bool {
 // inSameBytes says that two parameters lie at the same places of operands that are alike, or are folded into such.
 func (c *comparer) inSameBytes(a, b *artifact.ParameterListing) (bool, error) {
 	ia, ib := c.a.Parameter(a.Name), c.b.Parameter(b.Name)
-	holders := append(slices.Clone(a.Operands), foldedInto(c.a.Index, ia)...)
-	if len(holders) == 0 || !slices.Equal(holders, append(slices.Clone(b.Operands), foldedInto(c.b.Index, ib)...)) || !slices.Equal(a.Shape, b.Shape) {
+	holders := append(slices.Clone(a.Operands), c.foldsA[ia]...)
+	if len(holders) == 0 || !slices.Equal(holders, append(slices.Clone(b.Operands), c.foldsB[ib]...)) || !slices.Equal(a.Shape, b.Shape) {
 		return false, nil
 	}
 	for _, name := range holders {
@@ -102,13 +102,11 @@ func (c *comparer) inSameBytes(a, b *artifact.ParameterListing) (bool, error) {
 	return true, c.ctx.Err()
 }
 
-// foldedInto are the operands that absorbed a parameter.
-func foldedInto(x *artifact.Index, parameter int) []string {
-	var names []string
+// folds are, for each parameter that was folded into operands, their names.
+func folds(x *artifact.Index) map[int][]string {
+	names := map[int][]string{}
 	for _, n := range x.Notes {
-		if n.Parameter == parameter {
-			names = append(names, x.Operands[n.Operand].Name)
-		}
+		names[n.Parameter] = append(names[n.Parameter], x.Operands[n.Operand].Name)
 	}
 	return names
 }

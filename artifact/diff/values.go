@@ -43,7 +43,7 @@ func (c *comparer) values(a, b *artifact.Values, errA, errB error) (*Values, err
 	defer ra.Close()
 	defer rb.Close()
 	var sums sums
-	const most = 1 << 14
+	most := min(product(a.Shape), 1<<14)
 	bytesA, bytesB := make([]byte, 4*most), make([]byte, 4*most)
 	for left := product(a.Shape); left > 0; {
 		n := min(left, most)

@@ -136,12 +136,16 @@ func TestQuantizeAgainstExactArithmetic(t *testing.T) {
 	shapes := []struct{ rows, cols, gap, high, wide int }{
 		{1, 64, 0, 1, 64}, {5, 13, 3, 1, 4}, {16, 9, 1, 4, 1}, {8, 8, 0, 8, 8}, {3, 21, 2, 2, 5}, {1, 1, 0, 1, 1},
 	}
+	times := 3
+	if testing.Short() {
+		times = 1
+	}
 	for _, s := range schemes() {
 		t.Run(fmt.Sprint(s), func(t *testing.T) {
 			t.Parallel()
 			rng := rand.New(rand.NewPCG(9, uint64(s.Codes)<<16|uint64(s.Scales)<<8|uint64(s.Zeros|s.Minimums)))
 			for _, p := range shapes {
-				for range 3 {
+				for range times {
 					wide := trouble(rng, p.rows*(p.cols+2))
 					narrow := make([]float32, len(wide))
 					for i, x := range wide {
@@ -242,6 +246,9 @@ func TestDequantizeEveryCode(t *testing.T) {
 			}
 		}
 		for i := range blocks {
+			if testing.Short() && i%4 > 0 {
+				continue
+			}
 			checkDequantized(t, codes, 256, 1, 256, s, blocks, []int{i}, column)
 		}
 	}

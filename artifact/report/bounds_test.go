@@ -67,6 +67,9 @@ func most(work func()) int64 {
 // TestBounds: whatever an index holds, the page is of a size that browsers take, and making it takes little memory beside the index. It
 // runs alone: it measures what the program has in use.
 func TestBounds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	const all, many = 1 << 20, 1 << 14 // what an artifact may have; what is enough to pass every limit
 	wide := strings.Repeat("<", 900)
 	digits := func(i int) []layout.Digit { return []layout.Digit{{Size: 1, Stride: uint64(i) + 1}} }
@@ -86,9 +89,6 @@ func TestBounds(t *testing.T) {
 			o.Layout.Digits = digits(i)
 		}},
 	} {
-		if testing.Short() {
-			of.n = many
-		}
 		x := large(of.n, of.make)
 		h := artifact.Header{FileBytes: 1 << 40, PageBytes: 4096, IndexOffset: 1 << 39, IndexBytes: 1 << 20}
 		began, page := time.Now(), length(0)
@@ -111,6 +111,9 @@ func TestBounds(t *testing.T) {
 // TestLeftOut: what is not drawn is counted.
 func TestLeftOut(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	x := large(5000, func(i int, o *artifact.Operand) { o.Name = fmt.Sprintf("encoder.layers.%d.w", i) })
 	for i := range 2000 {
 		x.Segments = append(x.Segments, artifact.Segment{Name: fmt.Sprintf("s%d", i), Offset: 1 << 30, Bytes: 4096})

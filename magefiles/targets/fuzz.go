@@ -21,18 +21,27 @@ type fuzzTarget struct {
 	name string
 }
 
-// fuzz runs every fuzz target for d. An input that fails is kept by the go command under the package's testdata/fuzz.
-func (p *project) fuzz(ctx context.Context, d time.Duration) error {
+// fuzzBudget is how long the targets run in CI, all together. A new target takes its time from the others, not from who waits; what
+// starts one comes on top, about 2 s each.
+const fuzzBudget = 3 * time.Minute
+
+// leastFuzzTime is enough for any target to go through its seeds and try inputs of its own.
+const leastFuzzTime = 3 * time.Second
+
+// fuzzShare is how long each of n targets runs in CI, in whole seconds.
+func fuzzShare(n int) time.Duration {
+	return max(leastFuzzTime, (fuzzBudget / time.Duration(max(n, 1))).Truncate(time.Second))
+}
+
+// fuzz runs fuzz targets for d each. An input that fails is kept by the go command under the package's testdata/fuzz.
+func (p *project) fuzz(ctx context.Context, targets []fuzzTarget, d time.Duration) error {
 	if d <= 0 {
 		return fmt.Errorf("fuzz time is %v: want more than 0", d)
-	}
-	targets, err := p.fuzzTargets(ctx)
-	if err != nil {
-		return err
 	}
 	if len(targets) == 0 {
 		return errors.New("no fuzz target found")
 	}
+	fmt.Fprintf(p.stdout, "%d fuzz targets, %v each\n", len(targets), d)
 	var failed []error
 	for _, t := range targets {
 		if err := ctx.Err(); err != nil {

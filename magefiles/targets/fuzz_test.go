@@ -71,7 +71,11 @@ func FuzzBad(f *testing.F) {
 }
 `
 	p, stdout := newProject(t, map[string]string{"bad_test.go": bad, "good_test.go": good})
-	err := p.fuzz(t.Context(), 3*time.Second)
+	targets, err := p.fuzzTargets(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = p.fuzz(t.Context(), targets, 3*time.Second)
 	if err == nil || !strings.Contains(err.Error(), "^FuzzBad$") || strings.Contains(err.Error(), "^FuzzGood$") {
 		t.Errorf("got %v, want an error that names FuzzBad alone", err)
 	}
@@ -82,15 +86,24 @@ func FuzzBad(f *testing.F) {
 	}
 }
 
+func TestFuzzShare(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int]time.Duration{0: 3 * time.Minute, 1: 3 * time.Minute, 32: 5 * time.Second, 60: 3 * time.Second, 1000: 3 * time.Second} {
+		if got := fuzzShare(n); got != want {
+			t.Errorf("%d targets: %v each, want %v", n, got, want)
+		}
+	}
+}
+
 func TestFuzzRefuses(t *testing.T) {
 	t.Parallel()
 	p, _ := newProject(t, map[string]string{"m.go": "package m\n"})
 	for _, d := range []time.Duration{0, -time.Second} { // 0 would fuzz for ever
-		if err := p.fuzz(t.Context(), d); err == nil || !strings.Contains(err.Error(), "want more than 0") {
+		if err := p.fuzz(t.Context(), []fuzzTarget{{"example.test/m", "FuzzGood"}}, d); err == nil || !strings.Contains(err.Error(), "want more than 0") {
 			t.Errorf("time %v: got %v", d, err)
 		}
 	}
-	if err := p.fuzz(t.Context(), time.Second); err == nil || !strings.Contains(err.Error(), "no fuzz target") {
+	if err := p.fuzz(t.Context(), nil, time.Second); err == nil || !strings.Contains(err.Error(), "no fuzz target") {
 		t.Errorf("without targets: got %v", err)
 	}
 }

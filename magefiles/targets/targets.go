@@ -52,7 +52,11 @@ func Fuzz(ctx context.Context, time *time.Duration) error {
 	if err != nil {
 		return err
 	}
-	return p.fuzz(ctx, call.Given(time, defaultFuzzTime))
+	targets, err := p.fuzzTargets(ctx)
+	if err != nil {
+		return err
+	}
+	return p.fuzz(ctx, targets, call.Given(time, defaultFuzzTime))
 }
 
 // Lint checks the code without running it: vet and staticcheck with each build tag, gofumpt, and the module files.
@@ -64,14 +68,15 @@ func Lint(ctx context.Context) error {
 	return runSteps(ctx, p.stdout, p.lintSteps())
 }
 
-// CI runs every check there is. They are the tests (also with the race detector, and without assembly), lint, the generated
-// code, builds for other machines, artifacts made twice, and each fuzz target for -fuzztime=DURATION (default 20s).
+// CI runs every check there is. They are the tests (again, in short, with the race detector, without assembly and without mmap), lint,
+// the generated code, builds for other machines, artifacts made twice, and each fuzz target for -fuzztime=DURATION (default: its share of
+// 3m, at least 3s).
 func CI(ctx context.Context, fuzztime *time.Duration) error {
 	p, err := openProject()
 	if err != nil {
 		return err
 	}
-	return runSteps(ctx, p.stdout, p.ciSteps(call.Given(fuzztime, defaultFuzzTime)))
+	return runSteps(ctx, p.stdout, p.ciSteps(fuzztime))
 }
 
 // Clean removes what build:weights has made in and beside dist, and folders that are empty then. Other files in dist stay.

@@ -58,6 +58,6 @@ type Model struct {
 	Attributes []Attribute
 	Parameters []Parameter
 	Notes      []string // what a person may want to know who names are for
-	// Guessed is set where nothing told an attribute, and it is what all published models of the family have; a note says which.
+	// Guessed is set where nothing told an attribute: it is what the published model of the same size has, or left out. A note says which.
 	Guessed bool
 }

@@ -3,6 +3,7 @@ package npuwz
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 
@@ -167,7 +168,9 @@ func writeFrames(ctx context.Context, w io.Writer, a *artifact.File, f *front, a
 func (f *front) encodeChunk(s *scratch, e *encoder, a *artifact.File, i int) error {
 	c := f.chunks[i]
 	s.grow(int(c.bytes))
-	if n, err := a.ReadAt(s.raw, int64(c.at)); n < len(s.raw) {
+	if n, err := a.ReadAt(s.raw, int64(c.at)); errors.Is(err, io.EOF) && n < len(s.raw) {
+		return changed(a, c.at+uint64(n), "the end of the file")
+	} else if n < len(s.raw) {
 		return &source.Error{File: a.Path, Offset: int64(c.at) + int64(n), Problem: fmt.Sprintf("cannot be read: %v", err), Next: "check the disk", Err: err}
 	}
 	s.ends = f.transforms[c.transform].split(s.planes, s.raw, s.ends[:0])

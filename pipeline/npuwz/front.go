@@ -29,7 +29,7 @@ const (
 // Limits of what a file may ask for.
 const (
 	maxChunk      = 1 << 20  // bytes of an artifact in one frame
-	maxFront      = 64 << 20 // bytes of the front
+	maxFront      = 16 << 20 // bytes of the front: 2 TiB in whole chunks
 	maxTransforms = 256
 	maxFields     = 16
 )

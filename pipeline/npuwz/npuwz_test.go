@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -293,5 +294,36 @@ func TestDamagedArtifact(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		nothingIn(t, dir)
+	}
+}
+
+// An artifact that is written to after it was verified gives no file, and the error says so.
+func TestChangedMeanwhile(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(t *testing.T, path string, b []byte){
+		"a byte": func(t *testing.T, path string, b []byte) {
+			b[len(b)/2] ^= 1
+			put(t, path, b)
+		},
+		"an end": func(t *testing.T, path string, b []byte) {
+			if err := os.Truncate(path, int64(len(b)/2)); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		in := small(t, 1)
+		pyreader.Damage(t, in)
+		a, err := openVerified(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(t, in, read(t, in))
+		out := filepath.Join(pyreader.TempDir(t), "x.npuwz")
+		_, err = write(t.Context(), a, &front{kind: whole}, out, Options{})
+		if !errors.Is(err, source.ErrChanged) || !strings.Contains(err.Error(), in) {
+			t.Errorf("%s: %v", name, err)
+		}
+		nothingIn(t, filepath.Dir(out))
+		a.Close()
 	}
 }

@@ -28,7 +28,7 @@ func TestRandomOperands(t *testing.T) {
 	t.Parallel()
 	count := 400
 	if testing.Short() {
-		count = 60
+		count = 24
 	}
 	if n, err := strconv.Atoi(os.Getenv("NPUW_TEST_OPERANDS")); err == nil {
 		count = n

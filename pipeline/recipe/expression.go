@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -230,6 +231,8 @@ func sizeOf(m *model.Model, name string) (uint64, error) {
 		}
 		return width / heads, nil
 	}
-	known = append(known, "head_dim")
+	if slices.Contains(known, "heads") {
+		known = append(known, "head_dim")
+	}
 	return 0, fmt.Errorf("the model has no size %q; it has %s", name, strings.Join(known, ", "))
 }

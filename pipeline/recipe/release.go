@@ -29,7 +29,10 @@ type ReleaseArtifact struct {
 // IsPath reports whether a recipe is named by the path of its file, not by the name of a built-in one.
 func IsPath(recipe string) bool { return strings.HasSuffix(recipe, ".txtpb") }
 
-const extension = ".npuw"
+const (
+	extension = ".npuw"
+	temporary = ".npuw-tmp-" // in names of files that are being written, which builds remove when they find them abandoned
+)
 
 // ParseRelease reads and checks a release of at most 1 MiB. The file's name is for messages only; no file named in it is
 // looked at. Errors are of type *Error.
@@ -120,6 +123,9 @@ func checkOutput(path string) error {
 	}
 	if base := filepath.Base(path); filepath.Ext(base) != extension || base == extension || strings.HasSuffix(path, "/") {
 		return fmt.Errorf("the output %q is not NAME%s", path, extension)
+	}
+	if strings.Contains(filepath.Base(path), temporary) {
+		return fmt.Errorf("the output %q has %q in its name, as files have that are not finished; give it another", path, temporary)
 	}
 	if wrong := portable.Check(slashpath.Clean(path)); wrong != nil {
 		return fmt.Errorf("the output %q %w; give it a name that every system takes", path, wrong)

@@ -57,6 +57,7 @@ var releaseErrors = []struct{ name, text, want string }{
 	{"output outside", two("a.npuw", "b/../../a.npuw"), `r.txtpb:2: the output "b/../../a.npuw" is not a path below the output folder`},
 	{"a device of Windows", two("a.npuw", "b/con.npuw"), `r.txtpb:2: the output "b/con.npuw" has the name "con.npuw", which is a device to Windows; give it a name that every system takes`},
 	{"a trailing space", two("a.npuw", "b /c.npuw"), `r.txtpb:2: the output "b /c.npuw" has the name "b ", which ends in a dot or a space: Windows drops it; give it a name that every system takes`},
+	{"a temporary file", two("a.npuw", "b/.a.npuw.npuw-tmp-1.npuw"), `r.txtpb:2: the output "b/.a.npuw.npuw-tmp-1.npuw" has ".npuw-tmp-" in its name, as files have that are not finished; give it another`},
 	{"a drive", two("a.npuw", "c:a.npuw"), `r.txtpb:2: the output "c:a.npuw" has ':' in a name, which not every system takes; give it a name that every system takes`},
 	{"a backslash", two("a.npuw", `b\\\\a.npuw`), `r.txtpb:2: the output "b\\\\a.npuw" has '\\' in a name, which not every system takes; give it a name that every system takes`},
 	{"another extension", two("a.npuw", "a.bin"), `r.txtpb:2: the output "a.bin" is not NAME.npuw`},

@@ -45,21 +45,15 @@ type Result struct {
 
 // Write writes the copy of the model to path, and its data files, if it has any, beside that. Nothing is at any of the paths before all
 // of it has been written and read back: data files get their names first, the model last. Paths at which something would be lost, such as
-// those of the files that are read, are refused. It is not for several goroutines at once. Memory does not grow with the model: buffers
-// are less than 96 MiB.
+// those of the files that are read, or data files without a model at path, are refused. It is not for several goroutines at once. Memory
+// does not grow with the model: buffers are less than 96 MiB.
 func (r *Model) Write(ctx context.Context, path string, opts Options) (*Result, error) {
 	paths, err := r.paths(path)
 	if err != nil {
 		return nil, err
 	}
-	for i, path := range paths {
-		err := artifact.CheckOutput(path, r.inputs()...)
-		switch {
-		case err != nil && i > 0:
-			return nil, fmt.Errorf("%w; data files keep the names that the model gives: write it into a folder of its own", err)
-		case err != nil:
-			return nil, err
-		}
+	if err := r.checkOutputs(paths); err != nil {
+		return nil, err
 	}
 	w := &writer{Model: r, ctx: ctx, progress: opts.Progress}
 	if w.progress == nil {
@@ -91,6 +85,28 @@ func (r *Model) Write(ctx context.Context, path string, opts Options) (*Result, 
 		}
 	}
 	return &Result{paths, w.rounded}, nil
+}
+
+// checkOutputs refuses paths at which something would be lost: of data files, which nobody has named, also those of another model.
+func (r *Model) checkOutputs(paths []string) error {
+	there := func(path string) bool {
+		_, err := os.Lstat(path)
+		return err == nil
+	}
+	again := there(paths[0])
+	for i, path := range paths {
+		err := artifact.CheckOutput(path, r.inputs()...)
+		if err == nil && i > 0 && !again && there(path) {
+			err = fmt.Errorf("%s: is there already, without %s, so of another model perhaps (%w)", path, paths[0], fs.ErrExist)
+		}
+		switch {
+		case err != nil && i > 0:
+			return fmt.Errorf("%w; data files keep the names that the model gives: write it into a folder of its own", err)
+		case err != nil:
+			return err
+		}
+	}
+	return nil
 }
 
 // writer is the state of a Write.

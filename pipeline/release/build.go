@@ -87,17 +87,30 @@ func (b *builder) run(ctx context.Context, out string) error {
 		a := &b.manifest.Artifacts[i]
 		if err := b.artifact(ctx, a); err != nil {
 			return fmt.Errorf("%w; nothing was published: %s is as it was, and %d of %d artifacts are finished and kept for the next try",
-				b.manifest.fault(a, err), b.Out, len(b.parts), len(b.manifest.Artifacts))
+				b.manifest.fault(a, told(err)), b.Out, len(b.parts), len(b.manifest.Artifacts))
 		}
 	}
 	if err := b.finish(ctx); err != nil {
 		if unsynced := new(unsyncedError); errors.As(err, &unsynced) {
 			return fmt.Errorf("%s: the new set is in place, but perhaps not on the disk yet: %w", b.Out, err)
 		}
-		return fmt.Errorf("%w; nothing was published: %s is as it was", err, b.Out)
+		return fmt.Errorf("%w; nothing was published: %s is as it was", told(err), b.Out)
 	}
 	return nil
 }
+
+// told is an error as a person is told of it: of what was cancelled not that a context was.
+func told(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return interrupted{err}
+	}
+	return err
+}
+
+type interrupted struct{ error }
+
+func (interrupted) Error() string   { return "interrupted" }
+func (e interrupted) Unwrap() error { return e.error }
 
 // artifact finds one artifact, or makes it.
 func (b *builder) artifact(ctx context.Context, a *recipe.ReleaseArtifact) error {

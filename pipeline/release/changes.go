@@ -3,6 +3,7 @@ package release
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -33,7 +34,8 @@ type Change struct {
 // maxReasons is how many parameters Changes names, one by one.
 const maxReasons = 3
 
-// Changes says what Build would make, and why, and makes nothing. Weights are read where the cache does not know them.
+// Changes says what Build would make, and why, and makes nothing. A folder that Build would not replace is an error. Weights are read where
+// the cache does not know them.
 func Changes(ctx context.Context, opts Options) ([]Change, error) {
 	m, err := readManifest(opts.Manifest)
 	if err != nil {
@@ -46,6 +48,9 @@ func Changes(ctx context.Context, opts Options) ([]Change, error) {
 	last, err := readPublished(out)
 	if err != nil {
 		return nil, err
+	}
+	if err := errors.Join(checkMount(out), last.checkOurs(m.outputs())); err != nil {
+		return nil, err // which Build would say
 	}
 	dir := WorkFolder(out)
 	w := &workFolder{dir: dir, set: filepath.Join(dir, "set"), kept: readKept(filepath.Join(dir, keptName))}

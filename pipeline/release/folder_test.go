@@ -1,9 +1,11 @@
 package release
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -41,6 +43,7 @@ func TestForeignFiles(t *testing.T) {
 			must(t, os.Symlink(filepath.Base(o.Out)+"-real", o.Out))
 		}, nil},
 		{"a link to nothing", func(t *testing.T, o *Options) { must(t, os.Symlink("nothing", o.Out)) }, []string{"a symbolic link to nothing"}},
+		{"a link to itself", func(t *testing.T, o *Options) { must(t, os.Symlink(filepath.Base(o.Out), o.Out)) }, []string{"dist: cannot be followed"}},
 		{"no folder", func(_ *testing.T, o *Options) { o.Out = "" }, []string{"no folder is named"}},
 		{"the root", func(_ *testing.T, o *Options) { o.Out = string(filepath.Separator) }, []string{"the root of a file system"}},
 	} {
@@ -57,9 +60,10 @@ func TestForeignFiles(t *testing.T) {
 				return
 			}
 			_, err := build(t, o)
+			_, planned := Changes(t.Context(), o)
 			for _, want := range test.says {
-				if err == nil || !strings.Contains(err.Error(), want) {
-					t.Errorf("%v, expected %q in it", err, want)
+				if err == nil || !strings.Contains(err.Error(), want) || planned == nil || !strings.Contains(planned.Error(), want) {
+					t.Errorf("%v, %v; expected %q in both", err, planned, want)
 				}
 			}
 			if before != "" && snapshotNames(t, o.Out) != before {
@@ -105,18 +109,88 @@ func TestForeignFileAtTheLastMoment(t *testing.T) {
 	}
 }
 
-// A link in the work folder is not followed.
+// A link in the work folder is not followed, one that is a part of it is refused: what came with a download may have such.
 func TestLinksInTheWorkFolder(t *testing.T) {
 	t.Parallel()
+	for name, says := range map[string]string{
+		filepath.Join("set", "models"): "",
+		keptName:                       "",
+		keptName + ".new":              "",
+		"set":                          "no build has made it so; remove it",
+		"old":                          "no build has made it so; remove it",
+		"again":                        "no build has made it so; remove it",
+		lockName:                       "no build has made it so; remove it",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := bound(t)
+			elsewhere := o.Out + "-elsewhere"
+			must(t, os.MkdirAll(elsewhere, 0o777))
+			write(t, filepath.Join(elsewhere, "x"), "x")
+			link := filepath.Join(WorkFolder(o.Out), name)
+			must(t, os.MkdirAll(filepath.Dir(link), 0o777))
+			target := elsewhere
+			if strings.HasPrefix(name, keptName) || name == lockName {
+				target = filepath.Join(elsewhere, "y")
+			}
+			must(t, os.Symlink(target, link))
+			if says == "" {
+				mustBuild(t, o)
+			} else {
+				for _, do := range []func() error{func() error { _, err := build(t, o); return err }, func() error { return Clean(o.Out) }} {
+					if err := do(); err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), says) {
+						t.Errorf("%v, expected %q", err, says)
+					}
+				}
+				if _, err := os.Lstat(o.Out); !os.IsNotExist(err) {
+					t.Errorf("a set is there (%v)", err)
+				}
+			}
+			if got := snapshotNames(t, elsewhere); got != "x" {
+				t.Errorf("elsewhere are %s", got)
+			}
+		})
+	}
+}
+
+// A set that may not be written to is replaced by whoever may do so nevertheless, and by no one else; the next build works either way.
+func TestReadOnlySet(t *testing.T) {
+	t.Parallel()
 	o := bound(t)
-	elsewhere := o.Out + "-elsewhere"
-	must(t, os.MkdirAll(elsewhere, 0o777))
-	write(t, filepath.Join(elsewhere, "x"), "x")
-	must(t, os.MkdirAll(filepath.Join(WorkFolder(o.Out), "set"), 0o777))
-	must(t, os.Symlink(elsewhere, filepath.Join(WorkFolder(o.Out), "set", "models")))
 	mustBuild(t, o)
-	if got := snapshotNames(t, elsewhere); got != "x" {
-		t.Errorf("elsewhere are %s", got)
+	setValue(t, filepath.Join(filepath.Dir(o.Manifest), "a.onnx"), "encoder.conv1.bias", 0, 0.25)
+	must(t, os.Chmod(o.Out, 0o555))
+	t.Cleanup(func() { _ = os.Chmod(o.Out, 0o777) })
+	_, err := build(t, o)
+	if err != nil && !strings.Contains(err.Error(), "allow writing to it and to") {
+		t.Error(err)
+	}
+	if info, err := os.Lstat(o.Out); err != nil || info.Mode().Perm() != 0o555 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	must(t, os.Chmod(o.Out, 0o777))
+	mustBuild(t, o)
+}
+
+// What keeps a set from its place decides what is to be done about it.
+func TestPlaceError(t *testing.T) {
+	t.Parallel()
+	other := errors.New("x")
+	for _, test := range []struct {
+		err  error
+		says string
+	}{
+		{&os.LinkError{Op: "rename", Err: syscall.EBUSY}, "mount point"},
+		{&os.LinkError{Op: "exchange", Err: syscall.EACCES}, "allow writing to it and to a, or"},
+		{&os.LinkError{Op: "exchange", Err: syscall.EPERM}, "allow writing"},
+		{&os.LinkError{Op: "exchange", Err: syscall.EXDEV}, "the image of a container"},
+	} {
+		if err := placeError(filepath.Join("a", "dist"), test.err); !strings.Contains(err.Error(), test.says) || !errors.Is(err, errors.Unwrap(test.err)) {
+			t.Errorf("%v, expected %q", err, test.says)
+		}
+	}
+	if err := placeError("dist", other); err != other {
+		t.Error(err)
 	}
 }
 

@@ -58,6 +58,9 @@ func TestKilled(t *testing.T) {
 	for _, inTwo := range []bool{false, true} {
 		t.Run(fmt.Sprintf("in two: %t", inTwo), func(t *testing.T) {
 			t.Parallel()
+			if testing.Short() && inTwo {
+				t.Skip("it takes seconds")
+			}
 			testKilled(t, inTwo)
 		})
 	}

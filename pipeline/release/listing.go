@@ -25,6 +25,9 @@ const (
 	formatVersion = 1
 	// maxListing bounds release.json and SHA256SUMS, in bytes. Of a Whisper encoder the listing has 60 KB.
 	maxListing = 16 << 20
+	// Of what a JSON text of that size may hold, since an empty object takes two bytes there and hundreds once it is read.
+	maxObjects = 1 << 17
+	maxCommas  = 1 << 20
 )
 
 // Listing is what release.json says: schema/RELEASE.md defines it. It depends on nothing but what the set was made of.
@@ -137,6 +140,9 @@ func ParseListing(text []byte) (*Listing, error) {
 	if len(text) > maxListing {
 		return nil, fmt.Errorf("%d bytes, at most %d are allowed", len(text), maxListing)
 	}
+	if err := checkCounts(text); err != nil {
+		return nil, err
+	}
 	l := &Listing{}
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
@@ -160,6 +166,27 @@ func ParseListing(text []byte) (*Listing, error) {
 		return nil, fmt.Errorf("it is not written as npuw writes it, from byte %d on", sameBytes(again, text))
 	}
 	return l, nil
+}
+
+// checkCounts refuses JSON that would take far more memory than it has bytes. Whether it is JSON is for the decoder to say.
+func checkCounts(text []byte) error {
+	objects, commas, quoted := 0, 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			quoted = !quoted
+		case quoted && c == '\\':
+			i++ // the next is not the end
+		case !quoted && c == '{':
+			objects++
+		case !quoted && c == ',':
+			commas++
+		}
+		if objects > maxObjects || commas > maxCommas {
+			return fmt.Errorf("at byte %d: more than %d objects, or %d values, which no set of this size has", i, maxObjects, maxCommas)
+		}
+	}
+	return nil
 }
 
 // sameBytes is how many bytes two texts begin with alike.

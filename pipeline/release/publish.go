@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // errHeld is the error of a lock that another program has.
@@ -124,10 +125,15 @@ func (w *workFolder) publish(last *published, outputs []string, opts *Options) e
 		return err
 	}
 	opts.reached("synced")
+	made, err := os.Lstat(w.set)
+	if err != nil {
+		return err
+	}
 	if err := w.swap(last, outputs, opts); err != nil {
+		_ = os.Chmod(w.set, made.Mode().Perm()) // with those of the last set the next build might not be able to work in it
 		return placeError(last.dir, err)
 	}
-	err := syncFolder(filepath.Dir(last.dir))
+	err = syncFolder(filepath.Dir(last.dir))
 	// The last set. What cannot be removed now, the next build will try to.
 	_ = os.RemoveAll(w.set)
 	_ = os.RemoveAll(w.old)
@@ -200,10 +206,17 @@ func (w *workFolder) swapInTwo(last *published, outputs []string, opts *Options)
 // placeError says what to do where a folder cannot be replaced.
 func placeError(out string, err error) error {
 	var link *os.LinkError
-	if errors.As(err, &link) {
-		return fmt.Errorf("%s: the set cannot be put in its place: %w; %s", out, link.Err, mountAdvice)
+	if !errors.As(err, &link) {
+		return err
 	}
-	return err
+	next := mountAdvice
+	switch {
+	case errors.Is(err, syscall.EXDEV): // no mount point, or checkMount would have said so
+		next = "a folder that the image of a container has cannot be replaced: remove it first, or give the set another folder (-out)"
+	case errors.Is(err, fs.ErrPermission):
+		next = fmt.Sprintf("allow writing to it and to %s, or give the set another folder (-out)", filepath.Dir(out))
+	}
+	return fmt.Errorf("%s: the set cannot be put in its place: %w; %s", out, link.Err, next)
 }
 
 const mountAdvice = "a folder that is a mount point cannot be replaced: name one in it (-out)"

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -27,18 +28,53 @@ const maxFaults = 20
 // ErrNotSound is what Verify's error unwraps to when something is wrong with the set.
 var ErrNotSound = errors.New("the set is not sound")
 
+// maxTries is how often Verify begins anew because another set has taken the place of the one that it was reading.
+const maxTries = 10
+
 // Verify checks the set in a folder, from its files alone: that all are there and no others, their digests, that release.json says of each
 // artifact what the artifact says of itself, every byte of the artifacts, and that their contracts fit the xclbins and
-// instruction streams. The error names all faults, up to twenty.
+// instruction streams. If another set takes its place meanwhile, that one is checked. The error names all faults, up to twenty.
 func Verify(ctx context.Context, dir string) error {
+	for try := 1; ; try++ {
+		replaced, err := verifyOnce(ctx, dir)
+		if err == nil || !replaced || ctx.Err() != nil {
+			return err
+		}
+		if try == maxTries {
+			return fmt.Errorf("%w\n%s: sets took each other's place while it was read, %d times; run again when no build does", err, dir, maxTries)
+		}
+	}
+}
+
+// verifyOnce is Verify, which may have read some files of one set and some of another: replaced says so.
+func verifyOnce(ctx context.Context, dir string) (replaced bool, err error) {
 	real, err := filepath.EvalSymlinks(dir) // a link to the folder is followed, those in it are not
 	if err != nil {
-		return err
+		return false, err
 	}
+	before, err := os.Lstat(real)
+	if err != nil {
+		return false, err
+	}
+	if !before.IsDir() {
+		return false, fmt.Errorf("%s: is not a folder", dir)
+	}
+	held, err := os.Open(real) // so that no folder made meanwhile gets its number
+	if err != nil {
+		return false, err
+	}
+	defer held.Close()
 	v := &verifier{dir: real}
-	if err := v.run(ctx); err != nil {
-		return err
+	err = v.run(ctx)
+	if err == nil {
+		err = v.verdict(dir)
 	}
+	now, gone := os.Lstat(real)
+	return gone != nil || !os.SameFile(before, now), err
+}
+
+// verdict is the error that names the faults; nil if there are none.
+func (v *verifier) verdict(dir string) error {
 	if len(v.faults) == 0 {
 		return nil
 	}

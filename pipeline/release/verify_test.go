@@ -1,6 +1,7 @@
 package release
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -17,14 +18,18 @@ func TestFlips(t *testing.T) {
 	t.Parallel()
 	o := bound(t)
 	mustBuild(t, o)
+	places := 40
+	if testing.Short() {
+		places = 4
+	}
 	for _, name := range files(t, o.Out) {
 		path := filepath.Join(o.Out, filepath.FromSlash(name))
 		pyreader.Damage(t, path)
 		good, err := os.ReadFile(path)
 		must(t, err)
-		step := max(len(good)/40, 1)
+		step := max(len(good)/places, 1)
 		if len(good) > 100_000 {
-			step = len(good) / 7
+			step = len(good) / min(places, 7)
 		}
 		for at := 0; at < len(good); at += step {
 			bad := append([]byte{}, good...)
@@ -111,6 +116,55 @@ func TestVerifyFaults(t *testing.T) {
 	}
 }
 
+// sideshow is a context that does something when it is asked for the n-th time whether it is over, and every n times from then on.
+type sideshow struct {
+	context.Context
+	n, asked int
+	again    bool
+	do       func()
+}
+
+func (s *sideshow) Err() error {
+	if s.asked++; s.asked == s.n || s.again && s.asked%s.n == 0 {
+		s.do()
+	}
+	return s.Context.Err()
+}
+
+// A set that is replaced while it is read is no fault: the one that takes its place is checked.
+func TestVerifyWhileReplaced(t *testing.T) {
+	t.Parallel()
+	o, other := bound(t), folder(t, two)
+	mustBuild(t, o)
+	mustBuild(t, other)
+	swap := func() {
+		for _, step := range [][2]string{{o.Out, o.Out + "-x"}, {other.Out, o.Out}, {o.Out + "-x", other.Out}} {
+			must(t, os.Rename(step[0], step[1]))
+		}
+	}
+	for n := 1; ; n++ {
+		ctx := &sideshow{Context: t.Context(), n: n, do: swap}
+		if err := Verify(ctx, o.Out); err != nil {
+			t.Fatalf("replaced at point %d: %v", n, err)
+		}
+		if ctx.asked < n {
+			if n < 6 {
+				t.Errorf("there were %d points", n)
+			}
+			break
+		}
+	}
+	write(t, filepath.Join(o.Out, "x"), "not of the set")
+	write(t, filepath.Join(other.Out, "x"), "not of the set")
+	err := Verify(&sideshow{Context: t.Context(), n: 3, again: true, do: swap}, o.Out)
+	if !strings.Contains(fmt.Sprint(err), "10 times; run again when no build does") {
+		t.Errorf("replaced all the time: %v", err)
+	}
+	if err := Verify(t.Context(), filepath.Join(o.Out, ListingName)); err == nil || !strings.Contains(err.Error(), "is not a folder") {
+		t.Errorf("a file: %v", err)
+	}
+}
+
 // replaceKernel puts other bytes in place of a kernel's file, in all that the set says of it.
 func replaceKernel(t *testing.T, dir, name string, b []byte) {
 	t.Helper()
@@ -170,6 +224,17 @@ func TestHostileListing(t *testing.T) {
 		if _, err := ParseListing([]byte(strings.Replace(good, test.from, test.to, 1))); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, expected %q", test.to, err, test.want)
 		}
+	}
+	for what, bad := range map[string]string{
+		"objects": strings.Replace(good, `"artifacts": [`, `"artifacts": [`+strings.Repeat("{},", maxObjects), 1),
+		"values":  strings.Replace(good, `"artifacts": [`, `"artifacts": [{"parameters": [{"shape": [`+strings.Repeat("1,", maxCommas)+`1]}]}, `, 1),
+	} {
+		if _, err := ParseListing([]byte(bad)); err == nil || !strings.Contains(err.Error(), "more than 131072 objects, or 1048576 values") {
+			t.Errorf("many %s: %v", what, err)
+		}
+	}
+	if err := checkCounts([]byte(`{"a": "` + strings.Repeat(`{,\"`, maxCommas+1) + `"}`)); err != nil {
+		t.Errorf("in a text: %v", err)
 	}
 	for _, bad := range []string{"", "{}", "null", "[]", good + "{}", good + "x", strings.Repeat("[", 1<<20)} {
 		if _, err := ParseListing([]byte(bad)); err == nil {

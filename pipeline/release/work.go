@@ -30,7 +30,10 @@ type workFolder struct {
 	kept                 []Artifact
 }
 
-const keptName = "kept.json"
+const (
+	keptName = "kept.json"
+	lockName = "lock"
+)
 
 // WorkFolder is the folder in which a set that is to be in the folder out is made: what a failed build has finished is there.
 func WorkFolder(out string) string {
@@ -54,7 +57,7 @@ func resolve(out string) (string, error) {
 		}
 		real = abs
 	case err != nil:
-		return "", err
+		return "", fmt.Errorf("%s: cannot be followed: %w; name another folder (-out)", out, err)
 	}
 	if filepath.Dir(real) == real {
 		return "", fmt.Errorf("%s: is the root of a file system; name a folder in it", out)
@@ -66,13 +69,16 @@ func resolve(out string) (string, error) {
 func begin(out string) (*workFolder, error) {
 	w := &workFolder{dir: WorkFolder(out)}
 	w.set, w.old, w.again = filepath.Join(w.dir, "set"), filepath.Join(w.dir, "old"), filepath.Join(w.dir, "again")
-	name := filepath.Join(w.dir, "lock")
+	name := filepath.Join(w.dir, lockName)
 	for range 100 {
 		if err := os.MkdirAll(w.dir, 0o777); err != nil {
 			return nil, fmt.Errorf("a set is made beside its folder: %w", err)
 		}
 		if info, err := os.Lstat(w.dir); err == nil && !info.IsDir() {
 			return nil, fmt.Errorf("%s: is not a folder; remove it", w.dir)
+		}
+		if err := w.refuseLinks(); err != nil {
+			return nil, err
 		}
 		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o666)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -95,6 +101,21 @@ func begin(out string) (*workFolder, error) {
 		f.Close() // it was removed between the opening and the lock
 	}
 	return nil, fmt.Errorf("%s: other builds remove it as soon as it is made", w.dir)
+}
+
+// refuseLinks refuses a work folder that leads elsewhere, as one that came with a download may: what lies in set/ is removed, old/ is put in
+// the place of a set, and the lock is made if it is not there.
+func (w *workFolder) refuseLinks() error {
+	for _, path := range []string{w.set, w.old, w.again, filepath.Join(w.dir, lockName)} {
+		info, err := os.Lstat(path)
+		if err != nil {
+			continue // it is not there, or whoever uses it says why not
+		}
+		if folder := filepath.Base(path) != lockName; folder != info.IsDir() || info.Mode()&fs.ModeSymlink != 0 {
+			return fmt.Errorf("%s: no build has made it so; remove it", path)
+		}
+	}
+	return nil
 }
 
 func sameFile(f *os.File, name string) bool {
@@ -165,7 +186,7 @@ func readKept(path string) []Artifact {
 		return nil
 	}
 	var l keptList
-	if json.Unmarshal(text, &l) != nil {
+	if checkCounts(text) != nil || json.Unmarshal(text, &l) != nil {
 		return nil
 	}
 	return slices.DeleteFunc(l.Artifacts, func(a Artifact) bool {

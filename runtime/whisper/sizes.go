@@ -85,5 +85,5 @@ func attribute(x *artifact.Index, name string, kind artifact.AttributeKind) (*ar
 			return a, nil
 		}
 	}
-	return nil, fmt.Errorf("the artifact has no attribute %q", name)
+	return nil, fmt.Errorf("the artifact has no attribute %q; build it again from a model that tells it (a checkpoint with its config.json beside)", name)
 }

@@ -199,6 +199,9 @@ func refuseUnknown(root *cobra.Command) {
 				}
 				return callErrorf("completion %q: bash, zsh, fish or powershell was expected", args[0])
 			}
+			for _, shell := range c.Commands() {
+				shell.RunE = markErrors(shell.RunE) // of writing
+			}
 		case "help":
 			c.Args = func(_ *cobra.Command, args []string) error {
 				_, _, err := root.Find(args)

@@ -15,6 +15,9 @@ const (
 	MaxPath = 1024 // of all
 )
 
+// MaxDepth is how many names a path may have.
+const MaxDepth = 32
+
 // Check says what is wrong with a slash-separated path, below a folder, of a file that is to be made: nil if every system takes it.
 // Windows refuses the names of devices (CON, NUL, COM1...), with any extension, the characters <>:"\|?* and names that end in a dot or a
 // space (learn.microsoft.com, "Naming Files, Paths, and Namespaces").
@@ -28,6 +31,9 @@ func Check(name string) error {
 		return errors.New("is not UTF-8")
 	case path.IsAbs(name) || path.Clean(name) != name || name == "." || name == ".." || strings.HasPrefix(name, "../"):
 		return errors.New("is not a clean path below the folder")
+	}
+	if n := strings.Count(name, "/") + 1; n > MaxDepth {
+		return fmt.Errorf("has %d names one below the other, at most %d are allowed", n, MaxDepth)
 	}
 	for part := range strings.SplitSeq(name, "/") {
 		if err := checkName(part); err != nil {

@@ -34,6 +34,8 @@ func TestCheck(t *testing.T) {
 		"a/conin$.x":                      "a device",
 		strings.Repeat("n", MaxName+1):    "at most 200",
 		strings.Repeat("n/", MaxPath/2+1): "at most 1024",
+		strings.Repeat("n/", 31) + "n":    "",
+		strings.Repeat("n/", 32) + "n":    "has 33 names",
 	} {
 		err := Check(name)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {

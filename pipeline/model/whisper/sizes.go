@@ -149,30 +149,36 @@ func (e *exported) measure() error {
 	return nil
 }
 
-// encoderAttributes are what an artifact says of an encoder.
+// encoderAttributes are what an artifact says of an encoder. It says nothing of heads that nobody knows.
 func encoderAttributes(s sizes, eps float64) []model.Attribute {
-	return []model.Attribute{
+	return withHeads(s.heads, []model.Attribute{
 		{Name: "layers", Int: int64(s.layers)},
 		{Name: "d_model", Int: int64(s.dModel)},
-		{Name: "heads", Int: int64(s.heads)},
 		{Name: "ffn", Int: int64(s.ffn)},
 		{Name: "mels", Int: int64(s.mels)},
 		{Name: "positions", Int: int64(s.positions)},
 		{Name: "eps", Real: eps, IsReal: true},
-	}
+	})
 }
 
 // decoderAttributes are what an artifact says of a decoder.
 func decoderAttributes(s sizes, eps float64) []model.Attribute {
-	return []model.Attribute{
+	return withHeads(s.heads, []model.Attribute{
 		{Name: "layers", Int: int64(s.layers)},
 		{Name: "d_model", Int: int64(s.dModel)},
-		{Name: "heads", Int: int64(s.heads)},
 		{Name: "ffn", Int: int64(s.ffn)},
 		{Name: "vocab", Int: int64(s.vocab)},
 		{Name: "positions", Int: int64(s.positions)},
 		{Name: "eps", Real: eps, IsReal: true},
+	})
+}
+
+// withHeads adds the number of heads behind d_model, unless it is 0: not known.
+func withHeads(heads uint64, list []model.Attribute) []model.Attribute {
+	if heads == 0 {
+		return list
 	}
+	return slices.Insert(list, 2, model.Attribute{Name: "heads", Int: int64(heads)})
 }
 
 // wholeAttributes are what an artifact says of an encoder and its decoder, given what it would say of each: the encoder's under their
@@ -182,12 +188,19 @@ func wholeAttributes(encoder, decoder []model.Attribute) []model.Attribute {
 	for _, x := range [][2]string{
 		{"layers", "decoder_layers"}, {"heads", "decoder_heads"}, {"ffn", "decoder_ffn"}, {"positions", "decoder_positions"}, {"vocab", "vocab"},
 	} {
-		list = append(list, model.Attribute{Name: x[1], Int: attribute(decoder, x[0]).Int})
+		if a := attribute(decoder, x[0]); a.Name != "" {
+			list = append(list, model.Attribute{Name: x[1], Int: a.Int})
+		}
 	}
 	return list
 }
 
-// attribute gives the attribute of that name, which is there.
+// attribute gives the attribute of that name, the zero Attribute if there is none.
 func attribute(list []model.Attribute, name string) model.Attribute {
-	return list[slices.IndexFunc(list, func(a model.Attribute) bool { return a.Name == name })]
+	for _, a := range list {
+		if a.Name == name {
+			return a
+		}
+	}
+	return model.Attribute{}
 }

@@ -13,8 +13,8 @@ import (
 // stateEps is the epsilon of every LayerNorm of Whisper, 1e-5 in float32, as graphs have it: a state dict does not say.
 const stateEps = float64(float32(1e-5))
 
-// headSize is d_model/heads of every Whisper that is published.
-const headSize = 64
+// publishedHeads are the numbers of heads of the Whispers that are published, by d_model: tiny, base, small, medium, large.
+var publishedHeads = map[uint64]uint64{384: 6, 512: 8, 768: 12, 1024: 16, 1280: 20}
 
 // state is a state dict while it is being recognised.
 type state struct {
@@ -38,7 +38,8 @@ type half struct {
 // FromState gives the models of a state dict: a file that holds tensors by name, and no graph. Names are those of Hugging Face or of
 // OpenAI, weights are as PyTorch has them (linear [N,K]). An encoder and a decoder are a model each, and both together one of
 // FamilyWhole, in that order. The number of heads, which tensors do not tell, comes from config.json in the model's folder or
-// from the sizes that the catalogue states; all other sizes that they give must agree with the tensors. The error wraps
+// from the sizes that the catalogue states, else it is that of the published model of the same d_model, or not known; all other sizes
+// that they give must agree with the tensors. The error wraps
 // source.ErrNotRecognised if the names are not Whisper's, and is another one if a parameter is missing, left over, given twice or of
 // the wrong shape. No weight is read but what is compared: a projection to logits that is stored apart with the
 // embedding, and biases of keys with 0.
@@ -219,15 +220,12 @@ func (s *state) readHeads(h *half, side string, config, stated []statement) erro
 		}
 	}
 	if h.heads == 0 {
-		if h.dModel == 0 || h.dModel%headSize != 0 {
-			return &source.Error{
-				File: s.c.Path, Offset: -1, Err: source.ErrParameters, Next: "put the model's config.json beside it",
-				Problem: fmt.Sprintf("nothing tells the number of heads of the %s, and d_model %d is no multiple of %d", side, h.dModel, headSize),
-			}
+		h.guessed = true
+		if h.heads = publishedHeads[h.dModel]; h.heads > 0 {
+			h.notes = append(h.notes, fmt.Sprintf("the %s has %d heads if it is as the published Whisper of d_model %d: no config.json is there to tell", side, h.heads, h.dModel))
+		} else {
+			h.notes = append(h.notes, fmt.Sprintf("nothing tells the number of heads of the %s, so what is made of it does not either, and cannot be run: put the model's config.json beside it", side))
 		}
-		h.heads, h.guessed = h.dModel/headSize, true
-		h.notes = append(h.notes, fmt.Sprintf("the %s has %d heads if each has %d of d_model %d, as in every published Whisper: no config.json is there to tell",
-			side, h.heads, headSize, h.dModel))
 	}
 	if err := agree(config, s.configPath, s.c.Path, "put the config.json of this very model beside it, or remove it"); err != nil {
 		return err

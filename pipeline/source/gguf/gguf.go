@@ -135,6 +135,11 @@ func (r *reader) text(thing string, most uint64) string {
 
 // settings checks what the keys say of the file itself.
 func (r *reader) settings() {
+	for _, key := range []string{alignmentKey, splitKey, quantizationKey} {
+		if _, ok := r.c.Sizes[key]; r.keys[key] && !ok {
+			r.Fail(-1, key, source.ErrCorrupt, "is no integer", convertAgain)
+		}
+	}
 	if a, ok := r.c.Sizes[alignmentKey]; ok {
 		if a < 8 || a > maxAlignment || a&(a-1) != 0 {
 			r.Fail(-1, alignmentKey, source.ErrCorrupt, fmt.Sprintf("%d, expected a power of two from 8 to %d", a, maxAlignment), convertAgain)

@@ -191,6 +191,8 @@ func TestRefuses(t *testing.T) {
 		{"arrays in arrays", file([][]byte{key("k", 9, deep)}, nil), source.ErrLimit, "in one another"},
 		{"alignment 0", file([][]byte{key("general.alignment", 4, le32(0))}, nil), source.ErrCorrupt, "general.alignment"},
 		{"alignment 24", file([][]byte{key("general.alignment", 4, le32(24))}, nil), source.ErrCorrupt, "general.alignment"},
+		{"alignment of text", file([][]byte{key("general.alignment", 8, text("32"))}, nil), source.ErrCorrupt, "general.alignment: is no integer"},
+		{"parts in float", file([][]byte{key("split.count", 6, le32(0x40000000))}, nil), source.ErrCorrupt, "split.count: is no integer"},
 		{"alignment -8", file([][]byte{key("general.alignment", 5, le32(0xfffffff8))}, nil), source.ErrCorrupt, "general.alignment"},
 		{"a part of three", file([][]byte{key("split.count", 2, []byte{3, 0})}, nil), source.ErrUnsupported, "3 parts"},
 		{"no tensor where one is announced", file(nil, [][]byte{nil}), source.ErrTruncated, "name"},

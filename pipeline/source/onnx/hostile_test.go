@@ -17,6 +17,9 @@ import (
 //
 // Not parallel: it counts what the process allocates, and takes the time.
 func TestHostileGraphs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	identity := func(from, to string) []byte {
 		return lengthDelimited(1, join(lengthDelimited(1, []byte(from)), lengthDelimited(2, []byte(to)), lengthDelimited(4, []byte("Identity"))))
 	}

@@ -25,13 +25,15 @@ import (
 
 // What a file may ask for. Each is far above what OpenVINO writes and far below what would hurt.
 const (
-	maxXML     = 64 << 20 // bytes of the XML file, and so of all names and of any one token
+	maxXML     = 64 << 20 // bytes of the XML file, and so of all names
+	maxToken   = 1 << 20  // bytes of a tag with its attributes, and of a text between tags
 	maxDepth   = 64       // elements in one another
 	maxLayers  = 1 << 16
 	maxEdges   = 1 << 17
-	maxName    = 1024 // bytes of a layer's name
-	maxRank    = 8    // axes of a constant
-	maxSteps   = 16   // operators between a constant's bytes and what takes the values
+	maxPorts   = 1 << 11 // inputs of a layer
+	maxName    = 1024    // bytes of a layer's name
+	maxRank    = 8       // axes of a constant
+	maxSteps   = 16      // operators between a constant's bytes and what takes the values
 	chunk      = 4096
 	binSuffix  = ".bin"
 	netElement = "<net"

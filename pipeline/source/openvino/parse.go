@@ -23,7 +23,7 @@ type layer struct {
 	at         int64 // of it in the XML
 	id         uint64
 	name, kind string
-	data       map[string]string // attributes of <data>
+	data       map[string]string // of the attributes of <data>, those in dataAttributes
 	ports      []uint64          // of its inputs
 	inputs     []*layer          // that feed them; nil where no edge does
 	consumers  []use
@@ -37,9 +37,32 @@ type use struct {
 
 func (l *layer) String() string { return fmt.Sprintf("%.50s layer %.200q", l.kind, l.name) }
 
+// dataAttributes are those attributes of <data> that are looked at.
+var dataAttributes = map[string]bool{
+	"element_type": true, "shape": true, "offset": true, "size": true, "destination_type": true, "special_zero": true, "transpose_b": true,
+}
+
+// tokenReader reads the XML, of one token at most maxToken bytes: the decoder keeps a whole tag, its attributes taken apart.
+type tokenReader struct {
+	io.Reader
+	left int // bytes that may be read before the next token begins
+}
+
+var errToken = fmt.Errorf("a tag, or a text between tags, of more than %d bytes", maxToken)
+
+func (r *tokenReader) Read(b []byte) (int, error) {
+	if r.left == 0 {
+		return 0, errToken
+	}
+	n, err := r.Reader.Read(b[:min(len(b), r.left)])
+	r.left -= n
+	return n, err
+}
+
 // parser is the XML while it is read.
 type parser struct {
 	*xml.Decoder
+	text  *tokenReader
 	net   *net
 	path  []string // of elements
 	layer *layer   // that is being read
@@ -49,11 +72,13 @@ type parser struct {
 
 // parse reads the XML of f.
 func parse(f *source.File) (*net, error) {
-	p := &parser{Decoder: xml.NewDecoder(io.NewSectionReader(f, 0, f.Size)), net: &net{file: f, byID: map[uint64]*layer{}}}
+	text := &tokenReader{Reader: io.NewSectionReader(f, 0, f.Size)}
+	p := &parser{Decoder: xml.NewDecoder(text), text: text, net: &net{file: f, byID: map[uint64]*layer{}}}
 	if f.Size > maxXML {
 		p.fail("", source.ErrLimit, fmt.Sprintf("%d bytes of XML, limit %d", f.Size, maxXML), exportAgain)
 	}
 	for p.err == nil {
+		p.text.left = maxToken
 		token, err := p.Token()
 		if errors.Is(err, io.EOF) {
 			break
@@ -84,6 +109,8 @@ func (p *parser) fail(thing string, sentinel error, problem, next string) {
 func (p *parser) broken(err error) {
 	var syntax *xml.SyntaxError
 	switch {
+	case errors.Is(err, errToken):
+		p.fail("", source.ErrLimit, err.Error(), exportAgain)
 	case errors.As(err, &syntax) && strings.Contains(syntax.Msg, "unexpected EOF"):
 		p.fail("", source.ErrTruncated, "the XML ends early", exportAgain)
 	case errors.As(err, &syntax):
@@ -123,9 +150,14 @@ func (p *parser) start(path string, e xml.StartElement) {
 		p.begin(e)
 	case "net/layers/layer/data":
 		for _, a := range e.Attr {
-			p.layer.data[a.Name.Local] = a.Value
+			if dataAttributes[a.Name.Local] {
+				p.layer.data[a.Name.Local] = a.Value
+			}
 		}
 	case "net/layers/layer/input/port":
+		if len(p.layer.ports) == maxPorts {
+			p.fail(p.layer.String(), source.ErrLimit, fmt.Sprintf("more than %d inputs", maxPorts), exportAgain)
+		}
 		p.layer.ports = append(p.layer.ports, p.number(p.layer.String(), e, "id"))
 	case "net/edges/edge":
 		p.edge(e)

@@ -23,7 +23,7 @@ import (
 // What a file may ask for; the limits of the reference are higher or none.
 const (
 	maxHeader  = 32 << 20 // bytes of a header
-	maxTensors = 1 << 18
+	maxTensors = 1 << 17
 	maxName    = 4096 // bytes of a tensor's name
 	maxRank    = 32   // axes of a tensor
 )

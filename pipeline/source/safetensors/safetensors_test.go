@@ -165,7 +165,7 @@ func TestRefuses(t *testing.T) {
 			file(`{"w": `+good+`, "v": {"dtype": "F32", "shape": [2], "data_offsets": [12, 20]}}`, 20), source.ErrCorrupt, "nothing has the bytes from 8 on",
 		},
 		"a long name":            {file(`{"`+strings.Repeat("n", maxName+1)+`": `+good+`}`, 8), source.ErrLimit, "limit 4096"},
-		"tensors over the limit": {file("{"+strings.Join(many, ",")+"}", 0), source.ErrLimit, "more than 262144 tensors"},
+		"tensors over the limit": {file("{"+strings.Join(many, ",")+"}", 0), source.ErrLimit, "more than 131072 tensors"},
 		"very deep":              {file(`{"w": `+strings.Repeat("[", 1<<20), 0), source.ErrCorrupt, "expected {"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -21,7 +21,7 @@ import (
 // What an index may ask for.
 const (
 	maxIndex   = 32 << 20 // bytes
-	maxTensors = 1 << 18
+	maxTensors = 1 << 17
 	maxName    = 4096 // bytes of a tensor's name
 	maxFiles   = 1024
 )
@@ -116,7 +116,7 @@ func addShards(c *source.Catalogue) error {
 func openShard(root *os.Root, name string, c *source.Catalogue) (part *source.Catalogue, bytes int64, err error) {
 	f, err := source.OpenBeside(root, name)
 	if err != nil {
-		return nil, 0, missingShard(err)
+		return nil, 0, notOpened(c.Path, root.Name(), name, err)
 	}
 	number := len(c.Files)
 	c.Files = append(c.Files, f)
@@ -162,15 +162,20 @@ func (x *index) take(c, part *source.Catalogue, name string) error {
 	return nil
 }
 
-// missingShard says what a file is for that is not there.
-func missingShard(err error) error {
+// notOpened says which file is at fault when the one called name in folder, which the index at path names, cannot be opened.
+func notOpened(path, folder, name string, err error) error {
 	var e *source.Error
-	if errors.As(err, &e) && !errors.Is(e.Err, source.ErrUnsafePath) {
-		named := *e
-		named.Next = "the index names it: download all files of the model into one folder"
-		return &named
+	if !errors.As(err, &e) {
+		return err
 	}
-	return err
+	named := *e
+	switch {
+	case e.File == folder: // the name was refused
+		named.File, named.Thing, named.Next = path, fmt.Sprintf("the file %.200q", name), "download the index again: the files that it names lie beside it"
+	case !errors.Is(e.Err, source.ErrUnsafePath):
+		named.Next = "the index names it: download all files of the model into one folder"
+	}
+	return &named
 }
 
 // notThere is the error for the first tensor of the index that no file has.

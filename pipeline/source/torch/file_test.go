@@ -88,7 +88,7 @@ func TestRefusesZips(t *testing.T) {
 		"a storage too small":    {zipped(t, zip.Store, "x/data.pkl", pickle, "x/data/0", "0123456789abcde"), source.ErrCorrupt, "has 15 bytes"},
 		"a storage twice":        {zipped(t, zip.Store, "x/data.pkl", pickle, "x/data/0", "0123456789abcdef", "x/data/0", "0123456789abcdef"), source.ErrCorrupt, "twice"},
 		"no pickle in it":        {zipped(t, zip.Store, "x/data.pkl", ""), source.ErrTruncated, "pickle"},
-		"a list":                 {zipped(t, zip.Store, "x/data.pkl", "]."), source.ErrUnsupported, "expected a state dict"},
+		"a list":                 {zipped(t, zip.Store, "x/data.pkl", "]."), source.ErrUnsupported, "holds a list, expected a state dict"},
 		"an empty dict":          {zipped(t, zip.Store, "x/data.pkl", "}."), source.ErrNotRecognised, "no tensors by name"},
 		"a number for a name":    {zipped(t, zip.Store, "x/data.pkl", strings.Replace(pickle, "X\x01\x00\x00\x00w", "J\x01\x00\x00\x00", 1), "x/data/0", "0123456789abcdef"), source.ErrCorrupt, "name is 1"},
 		"encrypted":              {edit(directory+8, 1, 0), source.ErrUnsupported, "encrypted"},

@@ -173,6 +173,16 @@ func describe(v value) string {
 		return fmt.Sprintf("%.60q", v)
 	case tuple:
 		return fmt.Sprintf("a tuple of %d", len(v))
+	case *list:
+		return "a list"
+	case *dict:
+		return "a dict"
+	case *storage:
+		return "a storage"
+	case *tensor:
+		return "a tensor"
+	case []byte, wide:
+		return "bytes or a long integer"
 	}
 	return fmt.Sprintf("a %T", v)
 }
