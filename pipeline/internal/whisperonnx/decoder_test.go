@@ -148,6 +148,7 @@ func TestDecoderRefused(t *testing.T) {
 	t.Parallel()
 	for forms, d := range map[string]Decoder{
 		"gemm": OddDecoder, "attention": OddDecoder, "nested": OddDecoder, "tied": OddDecoder, "constants": {Layers: 1, FFN: 1, Positions: 1, Vocab: 1, Cache: Merged}, "": {},
+		"bnb4": coded(NoCache, Own), "int8fuse": coded(Merged, Own), "q4": coded(NoCache, Tied), "gather": coded(NoCache, Own),
 	} {
 		c, err := Odd.With(forms)
 		if err != nil {
