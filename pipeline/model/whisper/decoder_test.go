@@ -162,6 +162,8 @@ func TestOtherDecoders(t *testing.T) {
 		"float16, merged, cast at the edges":   {"f16,gather", merged, castEdges, ""},
 		"float16, stripped, cast at the edges": {"f16,opset17,stripped", two(whisperonnx.Decoder{Cache: whisperonnx.Unshared}), castEdges, ""},
 		"4 bits, cast at the edges":            {"q4,gather,stripped", two(whisperonnx.Decoder{Cache: whisperonnx.Merged, Head: whisperonnx.Own, Tables: true}), castEdges, ""},
+		"codes within the branches":            {"int8dyn,gather", two(whisperonnx.Decoder{Cache: whisperonnx.Unshared, Head: whisperonnx.Tied, Tables: true}), intoBranches, ""},
+		"4 bits within the branches":           {"q4asym,stripped", two(whisperonnx.Decoder{Cache: whisperonnx.Unshared, Head: whisperonnx.Own, Tables: true}), intoBranches, ""},
 		"no projection": {"", two(whisperonnx.Decoder{Head: whisperonnx.Tied}), func(g *pb.GraphProto) {
 			rename(g, node(g, "/proj_out/MatMul").Input[0], "last_hidden_state")
 			remove(g, "/proj_out/MatMul")
@@ -182,6 +184,20 @@ func TestOtherDecoders(t *testing.T) {
 				t.Errorf("notes %q, expected %q", notes, x.note)
 			}
 		})
+	}
+}
+
+// intoBranches moves every initializer into the branch that uses it.
+func intoBranches(g *pb.GraphProto) {
+	all := g.Initializer
+	g.Initializer = nil
+	for _, name := range []string{"then_branch", "else_branch"} {
+		b := branch(g, name)
+		for _, w := range all {
+			if slices.ContainsFunc(b.Node, func(n *pb.NodeProto) bool { return slices.Contains(n.Input, w.GetName()) }) {
+				b.Initializer = append(b.Initializer, w)
+			}
+		}
 	}
 }
 
