@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -238,7 +239,43 @@ func codesGraphs() []codesGraph {
 		g.nodes = []*pb.NodeProto{operator("DequantizeLinear", "", inputs, "v", map[string]int64{"axis": x.axis, "block_size": x.block}), operator("MatMul", "", "x v", "y", nil)}
 		list = append(list, g)
 	}
-	return append(list, gatheredGraphs()...)
+	return slices.Concat(list, gatheredGraphs(), lookedUpGraphs())
+}
+
+// lookedUpGraphs look rows up of which it is not known that they are all: as tokens and positions of a decoder. Here they are as many as x has.
+func lookedUpGraphs() []codesGraph {
+	const u8, i8 = pb.TensorProto_UINT8, pb.TensorProto_INT8
+	rows := []*pb.NodeProto{
+		operator("Shape", "", "x", "dims", nil), operator("Gather", "", "dims axis", "end", nil), operator("Range", "", "first end axis", "ids", nil),
+	}
+	add := operator("Add", "", "x v", "y", nil)
+	number := func(name string, x byte, dims ...int64) *pb.TensorProto {
+		return rawTensor(name, pb.TensorProto_INT64, append([]byte{x}, make([]byte, 7)...), dims...)
+	}
+	numbers := []*pb.TensorProto{number("axis", 1), number("first", 0), number("from", 0, 1)}
+	var list []codesGraph
+	for _, g := range gatheredGraphs() {
+		g.name += ", by computed rows"
+		g.tensors[2] = numbers[0]
+		g.tensors = append(g.tensors, numbers[1:]...)
+		g.nodes[0].Input[1] = "ids"
+		g.nodes = append(rows[:len(rows):len(rows)], g.nodes...)
+		list = append(list, g)
+	}
+	for _, typ := range []pb.TensorProto_DataType{u8, i8} {
+		tensors := append([]*pb.TensorProto{rawTensor("w", typ, noise(codesK*codesN), codesK, codesN), scales("s"), rawTensor("z", typ, noise(1))}, numbers...)
+		values := operator("DequantizeLinear", "", "q s z", "v", nil)
+		list = append(list, codesGraph{
+			name: fmt.Sprintf("Gather and DequantizeLinear of %s", typ), added: true, tensors: tensors,
+			nodes: slices.Concat(rows, []*pb.NodeProto{operator("Gather", "", "w ids", "q", nil), values, add}),
+		}, codesGraph{
+			name: fmt.Sprintf("Slice and DequantizeLinear of %s", typ), added: true, tensors: tensors,
+			nodes: slices.Concat(rows[:2], []*pb.NodeProto{
+				operator("Unsqueeze", "", "end from", "to", nil), operator("Slice", "", "w from to from", "q", nil), values, add,
+			}),
+		})
+	}
+	return list
 }
 
 // gatheredGraphs are those of GatherBlockQuantized, in blocks of 16 along K: the operator has no shorter ones.

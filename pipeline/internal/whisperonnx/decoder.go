@@ -19,6 +19,10 @@ type Decoder struct {
 
 	Head  Head
 	Cache Cache
+
+	// Tables gives the embeddings of which rows are looked up by Gather as codes too, where Config.Quantized gives those of linear layers
+	// so: that of tokens and, in the form Config.Gather, that of positions.
+	Tables bool
 }
 
 // Head is where the projection to logits has its weights from.
@@ -26,7 +30,7 @@ type Head string
 
 // The kinds of it.
 const (
-	Copied Head = ""     // a copy of the embedding of tokens, the other way round
+	Copied Head = ""     // a copy of the embedding of tokens, the other way round; as codes if that is
 	Tied   Head = "tied" // the embedding itself, transposed
 	Own    Head = "own"  // weights of its own, as codes if those of linear layers are
 )
@@ -67,6 +71,12 @@ func (d Decoder) Parameters(c Config) []Parameter {
 	w := c.DModel
 	add(false, "embed_tokens.weight", d.Vocab, w)
 	add(false, "embed_positions.weight", d.Positions, w)
+	if d.Tables {
+		list[0].quantized = c.Quantized
+		if c.Gather {
+			list[1].quantized = c.Quantized
+		}
+	}
 	for i := range d.Layers {
 		layer := fmt.Sprintf("layers.%d.", i)
 		for _, attention := range []string{layer + "self_attn", layer + "encoder_attn"} {
@@ -90,7 +100,8 @@ func (d Decoder) ProjOut(c Config) Parameter {
 	if d.Head == Own {
 		p.quantized = c.Quantized
 	} else {
-		p.seed = d.Parameters(c)[0].seed
+		table := d.Parameters(c)[0]
+		p.seed, p.quantized = table.seed, table.quantized
 	}
 	p.linear = true
 	return p
@@ -130,6 +141,10 @@ func (d Decoder) check(c Config) error {
 	if NeedsExternal(d.Bytes(c)) && !c.External {
 		return fmt.Errorf("whisperonnx: %d bytes of weights do not fit into one protobuf message: write them as external data", d.Bytes(c))
 	}
+	blocked := c.Quantized == NBits4 || c.Quantized == NBits4Zero || c.Quantized == NBits8
+	if d.Tables && (!c.Quantized.looksUp(c.DModel) || blocked && d.Head == Tied) {
+		return fmt.Errorf("whisperonnx: no lookup in %q codes of rows of %d, or none whose table is the projection to logits too", c.Quantized, c.DModel)
+	}
 	plain := (c.Attention == Eager || c.Attention == SDPA) && !c.Gemm && !c.FusedMatMul && !c.Nested && !c.Tied
 	merged := d.Cache == Merged || d.Cache == Unshared
 	if min(d.Layers, d.FFN, d.Positions, d.Vocab) < 1 || !plain || merged && c.ConstantNodes {
@@ -159,7 +174,7 @@ func (d Decoder) model(c Config, dataFile string) (model, data message) {
 		g.decoder(d, d.Cache == WithPast)
 		return g.file(outer)
 	}
-	g.hoisted = &body{}
+	g.hoisted, g.written = &body{}, map[string]bool{}
 	var branches [2]message
 	for i := range branches {
 		g.suffix = "_merged_0"
@@ -240,6 +255,9 @@ func present(layer int, side, what string) string {
 	return fmt.Sprintf("present.%d.%s.%s", layer, side, what)
 }
 
+// tokenTable is the embedding of tokens, as initializers are called.
+const tokenTable = "model.decoder.embed_tokens.weight"
+
 // decoder adds every node, with or without a past.
 func (g *graph) decoder(d Decoder, past bool) {
 	const scope = "/model/decoder"
@@ -247,7 +265,7 @@ func (g *graph) decoder(d Decoder, past bool) {
 	if past {
 		before = g.dimension(scope, strings.Replace(present(0, "decoder", "key"), "present", "past_key_values", 1), 2)
 	}
-	tokens := g.node(scope+"/embed_tokens", "Gather", nil, g.weight("model.decoder.embed_tokens.weight"), "input_ids")
+	tokens := g.rows(scope+"/embed_tokens", tokenTable, "input_ids")
 	s := sum{scope: scope, a: tokens, b: g.decoderPositions(scope, length, before)}
 	mask := ""
 	if !past {
@@ -273,14 +291,13 @@ func (g *graph) decoder(d Decoder, past bool) {
 		g.FFN = ffn
 	}
 	h, _ := g.norm(scope+"/layer_norm", s, "")
-	if d.Head == Own && g.Quantized != "" && !g.Dequantized {
+	if g.parameters["proj_out.weight"].isCodes(g) && d.Head != Tied {
 		g.add("", "", "Identity", []string{"logits"}, nil, g.quantizedProduct("/proj_out", h))
 		return
 	}
-	table := "model.decoder.embed_tokens.weight"
+	var table string
 	if d.Head == Tied {
-		g.add("", "Transpose_418", "Transpose", []string{table + "_transposed"}, []*pb.AttributeProto{ints("perm", 1, 0)}, g.weight(table))
-		table += "_transposed"
+		table = g.turned(tokenTable)
 	} else {
 		table = g.weight("proj_out.weight")
 	}
@@ -293,12 +310,12 @@ func (g *graph) decoderPositions(scope, length, before string) string {
 	if before != "" {
 		first, end = before, g.node(scope, "Add", nil, before, length)
 	}
-	table := g.weight("model.decoder.embed_positions.weight")
+	const table = "model.decoder.embed_positions.weight"
 	if g.Gather {
-		return g.node(scope+"/embed_positions", "Gather", nil, table, g.node(scope, "Range", nil, first, end, g.node(scope, "Constant", constant(integer(1)))))
+		return g.rows(scope+"/embed_positions", table, g.node(scope, "Range", nil, first, end, g.node(scope, "Constant", constant(integer(1)))))
 	}
 	one := func(v string) string { return g.node(scope, "Unsqueeze", nil, v, g.anonymousZero()) }
-	return g.node(scope, "Slice", nil, table, one(first), one(end), g.integers(scope, 0), g.integers(scope, 1))
+	return g.node(scope, "Slice", nil, g.weight(table), one(first), one(end), g.integers(scope, 0), g.integers(scope, 1))
 }
 
 // keysAndValues adds those of the attention in scope, of x or, in that to the encoder, of its states: split into heads, and behind the

@@ -19,33 +19,42 @@ func TestWriteDecoder(t *testing.T) {
 		forms string
 		d     Decoder
 	}{
-		"plain":              {"", OddDecoder},
-		"two layers":         {"", two},
-		"tied":               {"", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Head: Tied}},
-		"own head":           {"", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Head: Own}},
-		"merged":             {"", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged}},
-		"merged and tied":    {"", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged, Head: Tied}},
-		"merged, own head":   {"gather", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged, Head: Own}},
-		"unshared":           {"", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Unshared}},
-		"unshared, stripped": {"stripped", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Unshared, Head: Own}},
-		"vocab = positions":  {"stripped", Decoder{Layers: 1, FFN: 3, Positions: 7, Vocab: 7}},
-		"f16":                {"f16", two},
-		"bf16, merged":       {"bf16", Decoder{Layers: 1, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged, Head: Tied}},
-		"f64":                {"f64", two},
-		"opset17":            {"opset17,gather", two},
-		"stripped":           {"stripped", two},
-		"stripped, merged":   {"stripped,opset17,gather", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged, Head: Tied}},
-		"constants":          {"constants", two},
-		"external":           {"external", two},
-		"external, merged":   {"external", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Unshared, Head: Own}},
-		"fused":              {"skipnorm,gelu", two},
-		"sdpa, stripped":     {"sdpa,opset17,gather,stripped", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged, Head: Tied}},
-		"4 bits":             {"q4,stripped", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Head: Own}},
-		"4 bits, merged":     {"q4asym", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged, Head: Own}},
-		"NF4, tied":          {"bnb4", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged, Head: Tied}},
-		"8 bits, merged":     {"int8dyn", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged, Head: Own}},
-		"QDQ, stripped":      {"qdq,stripped", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Unshared, Head: Own}},
-		"fused, stripped":    {"skipnorm,gelu,stripped", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged}},
+		"plain":                         {"", OddDecoder},
+		"two layers":                    {"", two},
+		"tied":                          {"", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Head: Tied}},
+		"own head":                      {"", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Head: Own}},
+		"merged":                        {"", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged}},
+		"merged and tied":               {"", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged, Head: Tied}},
+		"merged, own head":              {"gather", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged, Head: Own}},
+		"unshared":                      {"", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Unshared}},
+		"unshared, stripped":            {"stripped", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Unshared, Head: Own}},
+		"vocab = positions":             {"stripped", Decoder{Layers: 1, FFN: 3, Positions: 7, Vocab: 7}},
+		"f16":                           {"f16", two},
+		"bf16, merged":                  {"bf16", Decoder{Layers: 1, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged, Head: Tied}},
+		"f64":                           {"f64", two},
+		"opset17":                       {"opset17,gather", two},
+		"stripped":                      {"stripped", two},
+		"stripped, merged":              {"stripped,opset17,gather", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged, Head: Tied}},
+		"constants":                     {"constants", two},
+		"external":                      {"external", two},
+		"external, merged":              {"external", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Unshared, Head: Own}},
+		"fused":                         {"skipnorm,gelu", two},
+		"sdpa, stripped":                {"sdpa,opset17,gather,stripped", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged, Head: Tied}},
+		"4 bits":                        {"q4,stripped", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Head: Own}},
+		"4 bits, merged":                {"q4asym", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged, Head: Own}},
+		"NF4, tied":                     {"bnb4", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged, Head: Tied}},
+		"8 bits, merged":                {"int8dyn", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged, Head: Own}},
+		"QDQ, stripped":                 {"qdq,stripped", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Unshared, Head: Own}},
+		"tables: bytes":                 {"int8dyn,gather", coded(NoCache, Copied)},
+		"tables: bytes, tied":           {"int8dyn", coded(Merged, Tied)},
+		"tables: bytes, tied, stripped": {"int8dyn,gather,stripped", coded(Unshared, Tied)},
+		"tables: 4 bits":                {"q4,gather", coded(Merged, Own)},
+		"tables: 4 bits, copied":        {"q4", coded(NoCache, Copied)},
+		"tables: 4 bits, zeros":         {"q4asym,gather,stripped", coded(Unshared, Own)},
+		"tables: 8 bits":                {"q8,external", coded(NoCache, Own)},
+		"tables: QDQ, tied":             {"qdq,gather", coded(Merged, Tied)},
+		"tables: QDQ, blocks":           {"qdq4,gather,stripped", coded(NoCache, Copied)},
+		"fused, stripped":               {"skipnorm,gelu,stripped", Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: Merged}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -73,6 +82,11 @@ func TestWriteDecoder(t *testing.T) {
 			}
 		})
 	}
+}
+
+// coded is a decoder whose embeddings are codes.
+func coded(cache Cache, head Head) Decoder {
+	return Decoder{Layers: 2, FFN: 33, Positions: 7, Vocab: 65, Cache: cache, Head: head, Tables: true}
 }
 
 // The graph has the operators, in their modules, and the initializers that real exports have. Shapes are put together otherwise.
@@ -134,6 +148,7 @@ func TestDecoderRefused(t *testing.T) {
 	t.Parallel()
 	for forms, d := range map[string]Decoder{
 		"gemm": OddDecoder, "attention": OddDecoder, "nested": OddDecoder, "tied": OddDecoder, "constants": {Layers: 1, FFN: 1, Positions: 1, Vocab: 1, Cache: Merged}, "": {},
+		"bnb4": coded(NoCache, Own), "int8fuse": coded(Merged, Own), "q4": coded(NoCache, Tied), "gather": coded(NoCache, Own),
 	} {
 		c, err := Odd.With(forms)
 		if err != nil {

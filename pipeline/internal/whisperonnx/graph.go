@@ -39,7 +39,7 @@ type graph struct {
 	ends        map[string]bool       // inputs and outputs, which keep their names
 	stripped    map[string]string     // names of values to what they are called instead
 	ties        map[string]string     // ".weight" and ".bias" to the LayerNorm's that is written, where all are equal
-	activations []string              // that are quantized
+	activations []string              // that are quantized, and tables of codes that are made values of
 	identities  [][2]string           // of tied weights: the value that is written, and one that is equal
 	body                              // that nodes and weights are added to: the main graph, or a branch
 	dataAt      int                   // where the next weights begin in the data file
@@ -48,6 +48,7 @@ type graph struct {
 
 	shared  map[string]string // what the value of each parameter is called that is written once, however often it is used
 	hoisted *body             // what holds the weights in place of body: the graph around branches
+	written map[string]bool   // values that it holds
 	suffix  string            // what the names of weights end in
 }
 

@@ -151,9 +151,16 @@ func sized(dims []int) *tensor {
 
 // quantizedProduct adds x W with W as codes.
 func (g *graph) quantizedProduct(scope, x string) string {
-	p := g.parameters[stateName(scope)+".weight"]
-	g.number++
-	w := fmt.Sprintf("onnx::MatMul_%d", g.number)
+	name := stateName(scope) + ".weight"
+	p := g.parameters[name]
+	w, written := g.shared[name]
+	if !written {
+		g.number++
+		w = fmt.Sprintf("onnx::MatMul_%d%s", g.number, g.suffix)
+		if g.shared != nil {
+			g.shared[name] = w
+		}
+	}
 	switch g.Quantized {
 	case NBits4, NBits4Zero, NBits8:
 		return g.nBits(scope, x, w, p)
@@ -195,29 +202,38 @@ func (g *graph) nBits(scope, x, w string, p *Parameter) string {
 		return 0
 	}
 	bits, _ := p.quantized.codes()
-	codes, zeros := w+fmt.Sprintf("_Q%d", bits), []string(nil)
+	codes := w + fmt.Sprintf("_Q%d", bits)
 	if bits == 4 {
 		g.store(codes, nibbles(pb.TensorProto_UINT8, false, padded, n*blocks*block, n, blocks, block/2), true)
 	} else {
 		g.store(codes, bytes8(pb.TensorProto_UINT8, padded, n, blocks, block), true)
 	}
 	g.store(w+"_scales", floats(p.blockScale, n, blocks), true)
-	if p.quantized != NBits4 {
-		zeros = []string{w + "_zero_points"}
-		row := (blocks + 8/bits - 1) / (8 / bits) * (8 / bits)
-		zero := func(i int) int {
-			if i%row >= blocks {
-				return 0
-			}
-			return p.blockZero(i/row*blocks + i%row)
-		}
-		if bits == 4 {
-			g.store(zeros[0], nibbles(pb.TensorProto_UINT8, false, zero, n*row, n, row/2), true)
-		} else {
-			g.store(zeros[0], bytes8(pb.TensorProto_UINT8, zero, n, row), true)
-		}
-	}
+	zeros := g.blockZeros(w, p)
 	return g.onCodes(scope, fmt.Sprintf("MatMul_Q%d", bits), "MatMulNBits", append(p.sizes(), integerAttribute("bits", int64(bits))), slices.Concat([]string{x, codes, w + "_scales"}, zeros)...)
+}
+
+// blockZeros stores the zero points of the blocks of p, those of each row in whole bytes, and gives the name of their value; none where
+// they are left out.
+func (g *graph) blockZeros(w string, p *Parameter) []string {
+	if p.quantized == NBits4 {
+		return nil
+	}
+	n, blocks, name := p.Shape[0], p.blocks(), w+"_zero_points"
+	bits, _ := p.quantized.codes()
+	row := (blocks + 8/bits - 1) / (8 / bits) * (8 / bits)
+	zero := func(i int) int {
+		if i%row >= blocks {
+			return 0
+		}
+		return p.blockZero(i/row*blocks + i%row)
+	}
+	if bits == 4 {
+		g.store(name, nibbles(pb.TensorProto_UINT8, false, zero, n*row, n, row/2), true)
+	} else {
+		g.store(name, bytes8(pb.TensorProto_UINT8, zero, n, row), true)
+	}
+	return []string{name}
 }
 
 // transposedCode is code i of p as [K,N].

@@ -137,6 +137,12 @@ func (g *graph) joined(scope, kind string, byHead bool) string {
 
 // store adds t as what the value of that name is; last are those initializers that torch.onnx puts after all others.
 func (g *graph) store(value string, t *tensor, last bool) {
+	if g.hoisted != nil {
+		if g.written[value] {
+			return // as another branch has it
+		}
+		g.written[value] = true
+	}
 	contents := g.tensor(t, value)
 	to := &g.body
 	if g.hoisted != nil {

@@ -158,6 +158,12 @@ func TestOtherDecoders(t *testing.T) {
 				}
 			}
 		}, "the biases of k_proj in 2 layers are 0"},
+		"float16, cast at the edges":           {"f16", two(whisperonnx.Decoder{Head: whisperonnx.Own}), castEdges, ""},
+		"float16, merged, cast at the edges":   {"f16,gather", merged, castEdges, ""},
+		"float16, stripped, cast at the edges": {"f16,opset17,stripped", two(whisperonnx.Decoder{Cache: whisperonnx.Unshared}), castEdges, ""},
+		"4 bits, cast at the edges":            {"q4,gather,stripped", two(whisperonnx.Decoder{Cache: whisperonnx.Merged, Head: whisperonnx.Own, Tables: true}), castEdges, ""},
+		"codes within the branches":            {"int8dyn,gather", two(whisperonnx.Decoder{Cache: whisperonnx.Unshared, Head: whisperonnx.Tied, Tables: true}), intoBranches, ""},
+		"4 bits within the branches":           {"q4asym,stripped", two(whisperonnx.Decoder{Cache: whisperonnx.Unshared, Head: whisperonnx.Own, Tables: true}), intoBranches, ""},
 		"no projection": {"", two(whisperonnx.Decoder{Head: whisperonnx.Tied}), func(g *pb.GraphProto) {
 			rename(g, node(g, "/proj_out/MatMul").Input[0], "last_hidden_state")
 			remove(g, "/proj_out/MatMul")
@@ -181,9 +187,50 @@ func TestOtherDecoders(t *testing.T) {
 	}
 }
 
+// intoBranches moves every initializer into the branch that uses it.
+func intoBranches(g *pb.GraphProto) {
+	all := g.Initializer
+	g.Initializer = nil
+	for _, name := range []string{"then_branch", "else_branch"} {
+		b := branch(g, name)
+		for _, w := range all {
+			if slices.ContainsFunc(b.Node, func(n *pb.NodeProto) bool { return slices.Contains(n.Input, w.GetName()) }) {
+				b.Initializer = append(b.Initializer, w)
+			}
+		}
+	}
+}
+
+// castEdges puts a Cast behind every input of floats and before every output, as a converter to float16 does that keeps their types.
+func castEdges(g *pb.GraphProto) {
+	cast := func(from, to string) {
+		g.Node = append(g.Node, &pb.NodeProto{OpType: proto.String("Cast"), Input: []string{from}, Output: []string{to}, Attribute: []*pb.AttributeProto{intAttribute("to", 10)}})
+	}
+	everywhere := []*pb.GraphProto{g}
+	for _, n := range nodes(g, "If") {
+		for _, a := range n.Attribute {
+			everywhere = append(everywhere, a.G)
+		}
+	}
+	for _, in := range g.Input {
+		if name := in.GetName(); name == "encoder_hidden_states" || strings.HasPrefix(name, "past_key_values") {
+			for _, g := range everywhere {
+				rename(g, name, name+" half")
+			}
+			cast(name, name+" half")
+		}
+	}
+	for _, out := range g.Output {
+		name := out.GetName()
+		rename(g, name, name+" half")
+		cast(name+" half", name)
+	}
+}
+
 func TestDecoderRefused(t *testing.T) {
 	t.Parallel()
 	plain, merged, unshared := two(whisperonnx.Decoder{}), two(whisperonnx.Decoder{Cache: whisperonnx.Merged}), two(whisperonnx.Decoder{Cache: whisperonnx.Unshared})
+	coded := two(whisperonnx.Decoder{Cache: whisperonnx.Unshared, Tables: true})
 	none := func(*pb.GraphProto) {}
 	const norm = "/model/decoder/layer_norm/"
 	for name, x := range map[string]struct {
@@ -208,6 +255,29 @@ func TestDecoderRefused(t *testing.T) {
 			w := g.Initializer[len(g.Initializer)-1] // of a MatMul of the branch that was written last: proj_out
 			w.RawData[len(w.RawData)-1] ^= 1
 		}, source.ErrMismatch, []string{`"proj_out.weight"`}},
+		"a code differs between branches": {"int8dyn", coded, func(g *pb.GraphProto) {
+			initializer(g, "model.decoder.embed_tokens.weight_merged_1_quantized").RawData[7] ^= 1
+		}, source.ErrMismatch, []string{`"decoder.embed_tokens.weight"`, "model.decoder.embed_tokens.weight_merged_1_quantized", `"then_branch"`, `"else_branch"`}},
+		"a scale differs between branches": {"q4,gather", coded, func(g *pb.GraphProto) {
+			initializer(g, "model.decoder.embed_positions.weight_merged_0_scales").RawData[2] ^= 1
+		}, source.ErrMismatch, []string{`"decoder.embed_positions.weight"`, "model.decoder.embed_positions.weight_merged_0_quantized"}},
+		"codes in one branch alone": {"int8dyn", two(whisperonnx.Decoder{Cache: whisperonnx.Merged, Tables: true}), func(g *pb.GraphProto) {
+			b := branch(g, "then_branch")
+			look := node(b, "/model/decoder/embed_tokens/Gather")
+			constant(g, "floats", make([]float32, 65*36)...)
+			g.Initializer[len(g.Initializer)-1].Dims = []int64{65, 36}
+			look.Input[0] = "floats"
+			rename(b, "/model/decoder/embed_tokens/Gather_output_0", "elsewhere")
+			look.Output[0] = "elsewhere"
+			remove(b, "/model/decoder/embed_tokens/Gather_output_0_DequantizeLinear")
+		}, source.ErrMismatch, []string{`"decoder.embed_tokens.weight"`, "floats [65 36]", "differs from model.decoder.embed_tokens.weight_merged_0_quantized [65 36]"}},
+		"rows of codes with a scale each": {"int8dyn", two(whisperonnx.Decoder{Tables: true}), func(g *pb.GraphProto) {
+			w := initializer(g, "model.decoder.embed_tokens.weight_scale")
+			w.Dims, w.RawData = []int64{36}, slices.Repeat(w.RawData, 36)
+		}, source.ErrUnsupported, []string{"DequantizeLinear", "operand 1, the scale of rows that are looked up, is not one constant for all"}},
+		"with a past alone, quantized": {
+			"q4", two(whisperonnx.Decoder{Cache: whisperonnx.WithPast, Tables: true}), none, source.ErrParameters, []string{"decoder_model_merged.onnx"},
+		},
 		"sizes differ between branches": {"", unshared, func(g *pb.GraphProto) {
 			w := initializer(g, "model.decoder.embed_positions.weight_merged_1")
 			w.Dims[0], w.RawData = 6, w.RawData[:6*36*4]

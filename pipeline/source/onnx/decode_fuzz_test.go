@@ -35,6 +35,10 @@ func decodeSeeds(f *testing.F) [][]byte {
 		model([]*pb.TensorProto{bytesOf("w", 15, 5, 3), bytesOf("z", 1), one}, dynamic(node("MatMulInteger", "", "xq w xz z", "p"))...),
 		model([]*pb.TensorProto{bytesOf("w", 30, 3, 10), bytesOf("z", 3, 3, 1), scales, all}, ms(node("GatherBlockQuantized", "", "w i s z", "v", intAttr("block_size", 16), intAttr("quantize_axis", 1))),
 			node("Add", "", "x v", "y")),
+		model([]*pb.TensorProto{bytesOf("w", 30, 3, 1, 10), bytesOf("z", 3, 3, 1), scales, intTensor("to", 3, -1)}, node("Reshape", "", "w to", "t"),
+			ms(node("GatherBlockQuantized", "", "t ids s z", "v", intAttr("block_size", 16), intAttr("gather_axis", -2))), node("Relu", "", "v", "y")),
+		model([]*pb.TensorProto{bytesOf("w", 15, 5, 3), bytesOf("z", 1), one, all}, node("Gather", "", "w ids", "q"), node("Slice", "", "w a b i", "p"),
+			node("DequantizeLinear", "", "q s z", "v"), node("DequantizeLinear", "", "p s z", "y")),
 		model([]*pb.TensorProto{bytesOf("w", 18, 3, 2, 3), column, floatTensor("xs"), rawTensor("b", typeInt32, someBytes(5, 12), 3), bytesOf("z", 3, 3)}, node("QLinearConv", "", "x xs xz w s z ys yz b", "y")),
 	}
 	var seeds [][]byte

@@ -1,7 +1,6 @@
 package onnx
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -234,7 +233,7 @@ func generalPath(n *Node, suffix string) string {
 	return strings.ReplaceAll(name, "/", ".") + suffix
 }
 
-// findLookup finds the codes of a table of which n takes rows by computed numbers: those of a GatherBlockQuantized, or of a Gather behind
+// findLookup finds the codes of a table of which n takes computed rows: those of a GatherBlockQuantized, or of a Gather or Slice behind
 // which a DequantizeLinear with one scale makes values.
 func (f *finder) findLookup(n *Node) error {
 	o := n.origin(0)
@@ -246,18 +245,30 @@ func (f *finder) findLookup(n *Node) error {
 	switch u := n.onlyUse(); {
 	case n.Domain == Microsoft && n.Op == "GatherBlockQuantized" && len(n.In) >= 3:
 		q, err = f.gatherBlocks(n)
-	case n.standard("Gather") && u.Node != nil && u.Input == 0 && u.Node.isDequantizeLinear() && len(u.Node.In) >= 2:
+	case (n.standard("Gather") || n.standard("Slice")) && u.Node != nil && u.Input == 0 && u.Node.isDequantizeLinear() && len(u.Node.In) >= 2:
 		q, err = f.gatheredCodes(n, o, u.Node)
 	}
 	if q == nil || err != nil {
 		return err
 	}
-	q.as = use{suffix: ".weight", order: ascending(len(q.shape))}
-	if axis, ok := n.Int(map[bool]string{true: "axis", false: "gather_axis"}[n.Op == "Gather"], 0); len(q.shape) == 2 && ok && axis == 0 {
-		q.as.axes = "PN"
+	if !o.straight() {
+		return notCodes(n, 0, fmt.Sprintf("%.200q, is transposed before rows of it are looked up", o.Constant.Name))
 	}
-	if _, problem, next := gather(n, 0, q.shape); !f.general && (problem != "" || q.as.axes == "") {
-		return refuse(n, 0, o, fmt.Sprintf("codes in %s, and %s", o.Constant.Type, cmp.Or(problem, notRows)), cmp.Or(next, notReadYet))
+	values := Origin{Constant: o.Constant, Perm: o.Perm, shape: q.shape}
+	as, problem, next := f.lookup(n)(n, 0, values.Shape())
+	if axis, ok := n.Int("gather_axis", 0); !ok || axis != 0 && axis != -2 {
+		problem, next = notRows, notReadYet
+	}
+	switch {
+	case problem == "":
+		q.as = as
+		for i, axis := range as.order {
+			q.as.order[i] = o.Perm[axis]
+		}
+	case f.general:
+		q.as = use{suffix: ".weight", order: ascending(len(q.shape))}
+	default:
+		return refuse(n, 0, o, fmt.Sprintf("codes in %s, and %s", o.Constant.Type, problem), next)
 	}
 	f.operands[Use{n, 0}] = q
 	for _, u := range q.parts {
@@ -266,18 +277,38 @@ func (f *finder) findLookup(n *Node) error {
 	return nil
 }
 
-// gatheredCodes are the codes o of the Gather n, of which dq makes values; none where it has more than one scale.
+// lookup says what the table is of which n takes rows.
+func (f *finder) lookup(n *Node) operandReader {
+	switch {
+	case n.Op == "Slice" && f.general:
+		return slicedTable
+	case n.Op == "Slice":
+		return slice
+	case f.general:
+		return table
+	}
+	return gather
+}
+
+// gatheredCodes are the codes o of the Gather or Slice n, of which dq makes values with one scale.
 func (f *finder) gatheredCodes(n *Node, o *Origin, dq *Node) (*coded, error) {
 	scale := dq.origin(1)
-	if scale == nil || scale.Constant.Elements != 1 || !o.straight() || len(o.Perm) == 0 {
-		return nil, nil
+	if scale == nil || scale.Constant.Elements != 1 {
+		return nil, notCodes(dq, 1, "the scale of rows that are looked up, is not one constant for all")
+	}
+	if len(o.Perm) == 0 {
+		return nil, refuse(n, 0, o, notRows, notReadYet)
 	}
 	codes, _, err := f.codesAt(n, 0, typeUint8, typeInt8)
 	if err != nil {
 		return nil, err
 	}
 	q := &coded{coding: &coding{typ: element.F32, codes: codes}}
-	if typ := dq.In[1].floatType().Format(); typ != 0 && typ != element.F64 {
+	typ := dq.In[1].floatType()
+	if to, ok := dq.Int("output_dtype", 0); !ok || to != 0 && to != int64(typ) {
+		return nil, notCodes(dq, 1, fmt.Sprintf("the scale, is in %s where output_dtype %d is asked for", typ, to))
+	}
+	if typ := typ.Format(); typ != 0 && typ != element.F64 {
 		q.typ = typ
 	}
 	if err := f.linear(dq, q, o, Use{dq, 1}, 2, spread{}); err != nil {
