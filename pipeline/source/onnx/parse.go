@@ -125,6 +125,7 @@ func (p *parser) function(f field) {
 // graph reads a GraphProto, depth graphs below the main one.
 func (p *parser) graph(s span, depth int) *Graph {
 	g := &Graph{file: p.file}
+	initializers := map[string]span{} // by name
 	for f := range p.fields(s, "GraphProto") {
 		switch f.num {
 		case 1:
@@ -134,6 +135,10 @@ func (p *parser) graph(s span, depth int) *Graph {
 		case 5:
 			if p.want(f, protowire.BytesType) {
 				t := p.tensor(f)
+				if first, again := initializers[t.name]; again && p.another(t) && p.equal(first, f.span) {
+					break // what quantizes weights that two branches share writes them twice
+				}
+				initializers[t.name] = f.span
 				p.constant(g, t.name, t, nil)
 			}
 		case 10: // doc_string

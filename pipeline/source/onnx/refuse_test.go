@@ -83,7 +83,7 @@ func TestRefusedBytes(t *testing.T) {
 		{"name of 70000 bytes", modelBytes(lengthDelimited(8, make([]byte, 70000))), source.ErrLimit, []string{"70000"}},
 		{"sparse initializer", lengthDelimited(7, lengthDelimited(15, nil)), source.ErrUnsupported, []string{"sparse"}},
 		{"training", join(graph, lengthDelimited(20, nil)), source.ErrUnsupported, []string{"training"}},
-		{"initializer twice", modelBytes(tensorBytes(typeInt64, []uint64{0}), tensorBytes(typeInt64, []uint64{0})), source.ErrCorrupt, []string{`"w"`, "second constant"}},
+		{"two initializers of one name", modelBytes(tensorBytes(typeInt64, []uint64{0}), tensorBytes(typeInt64, []uint64{0, 1})), source.ErrCorrupt, []string{`"w"`, "second constant"}},
 		{"opset twice", join(lengthDelimited(8, varintField(2, 14)), lengthDelimited(8, varintField(2, 17))), source.ErrCorrupt, []string{"versions 14 and 17"}},
 	} {
 		t.Run(x.name, func(t *testing.T) {

@@ -149,14 +149,21 @@ func (p *parser) wellPacked(f field, typ protowire.Type) bool {
 	return p.err == nil
 }
 
-// constant adds the tensor t to g under the name of its value; node is the Constant node that holds it, nil for an
-// initializer.
-func (p *parser) constant(g *Graph, name string, t *tensor, node *Node) {
+// another counts t as one more constant, and reports whether there may be so many.
+func (p *parser) another(t *tensor) bool {
 	if !p.keep(t.at, constantMemory+int64(len(t.shape))*8) {
-		return
+		return false
 	}
 	if p.constants++; p.constants > maxConstants {
 		p.fail(t.at, t.String(), source.ErrLimit, fmt.Sprintf("more than %d constants", maxConstants), overLimit)
+	}
+	return p.err == nil
+}
+
+// constant adds the tensor t to g under the name of its value; node is the Constant node that holds it, nil for an
+// initializer.
+func (p *parser) constant(g *Graph, name string, t *tensor, node *Node) {
+	if !p.another(t) {
 		return
 	}
 	t.name = name
@@ -419,11 +426,7 @@ func (p *parser) constantNode(g *Graph, n *Node) {
 
 // listed adds a constant whose values are attributes of the node itself.
 func (p *parser) listed(g *Graph, t *tensor, n *Node, floats []float32, ints []int64) {
-	if !p.keep(t.at, constantMemory) {
-		return
-	}
-	if p.constants++; p.constants > maxConstants {
-		p.fail(t.at, t.String(), source.ErrLimit, fmt.Sprintf("more than %d constants", maxConstants), overLimit)
+	if !p.another(t) {
 		return
 	}
 	c := Constant{Name: t.name, Type: t.typ, Shape: t.shape, Elements: t.elements, Tensor: -1, Node: n, offset: t.at}

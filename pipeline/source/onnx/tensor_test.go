@@ -3,6 +3,7 @@ package onnx
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"math"
 	"os"
@@ -132,6 +133,24 @@ func TestFormsOfIntData(t *testing.T) {
 		}
 		if got := m.Graph.Value("w").Ints(); len(got) != 3 || got[0] != 0 || got[1] != -1 || got[2] != 300 {
 			t.Errorf("%s: %v, expected [0 -1 300]", name, got)
+		}
+	}
+}
+
+// An initializer that stands in the file twice, byte for byte, is one. Two that differ are refused, wherever that is.
+func TestInitializerTwice(t *testing.T) {
+	t.Parallel()
+	values := make([]byte, 4*3000)
+	once := tensorBytes(typeFloat, []uint64{3000}, lengthDelimited(9, values))
+	m, err := walkBytes(modelBytes(once, once, once))
+	if err != nil || len(m.Tensors) != 1 || len(m.Graph.Constants) != 1 {
+		t.Fatalf("%+v, %v; expected one tensor", m, err)
+	}
+	for _, at := range []int{0, 4096, len(values) - 1} {
+		other := bytes.Clone(values)
+		other[at] = 1
+		if _, err := walkBytes(modelBytes(once, tensorBytes(typeFloat, []uint64{3000}, lengthDelimited(9, other)))); !errors.Is(err, source.ErrCorrupt) {
+			t.Errorf("another byte %d: %v", at, err)
 		}
 	}
 }

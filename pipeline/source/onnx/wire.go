@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -99,6 +100,21 @@ func (r *reader) read(b []byte, pos int64) bool {
 		r.fail(pos, "", err, fmt.Sprintf("cannot be read: %v", reason), "check the disk, or copy the file elsewhere")
 	}
 	return false
+}
+
+// equal reports whether two parts of the file hold the same bytes.
+func (r *reader) equal(s, t span) bool {
+	if s.len() != t.len() {
+		return false
+	}
+	var a, b [4 << 10]byte
+	for at := int64(0); at < s.len(); at += int64(len(a)) {
+		n := min(int64(len(a)), s.len()-at)
+		if !r.read(a[:n], s.start+at) || !r.read(b[:n], t.start+at) || !bytes.Equal(a[:n], b[:n]) {
+			return false
+		}
+	}
+	return true
 }
 
 // varint reads the varint at pos, which must end before end, and gives the position after it.
