@@ -49,7 +49,7 @@ var releaseErrors = []struct{ name, text, want string }{
 		"unknown recipe", "artifact { source: 'm'\n recipe: 'whisper-encoder/npu1_tiled' output: 'a.npuw' }",
 		`r.txtpb:2: no built-in recipe is named "whisper-encoder/npu1_tiled"; there are whisper-encoder/npu1-tiled, whisper-encoder/npu2-tiled, ` +
 			`whisper-decoder/npu1-tiled, whisper-encoder/npu1-int4, whisper-encoder/npu1-int8, whisper-encoder/npu1-source, whisper-encoder/npu2-bfp16, whisper-encoder/npu1-rowmajor, ` +
-			`whisper/npu1-tiled, whisper-encoder/f32, whisper-decoder/f32, generic/npu1-tiled, whisper-encoder/npu1-rowmajor-bias, whisper/f32, generic/f32; the path of a recipe file ends in .txtpb`,
+			`whisper/npu1-tiled, whisper-encoder/f32, whisper-decoder/f32, whisper-decoder-with-past/npu1-tiled, generic/npu1-tiled, whisper-encoder/npu1-rowmajor-bias, whisper-decoder-with-past/f32, whisper/f32, generic/f32; the path of a recipe file ends in .txtpb`,
 	},
 	{"recipe with a newline", "artifact { source: 'm' recipe: 'a\\n.txtpb' output: 'a.npuw' }", `r.txtpb:1: the recipe "a\n.txtpb" has a control character`},
 	{"no output", "artifact { source: 'm' }", `r.txtpb:1: the output is empty; write output: "NAME.npuw"`},

@@ -28,7 +28,7 @@ const (
 var subfolders = []string{"onnx", "openvino"}
 
 // familyOrder is which family to take when nobody asks for one, and a folder has several.
-var familyOrder = []string{whisper.Family, whisper.FamilyDecoder, whisper.FamilyWhole}
+var familyOrder = []string{whisper.Family, whisper.FamilyDecoder, whisper.FamilyPast, whisper.FamilyWhole}
 
 // Folder says what was taken of a folder, and what was not.
 type Folder struct {

@@ -16,7 +16,7 @@ import (
 // error wraps source.ErrNotRecognised.
 //
 // Exporters write decoders in three forms. decoder_model makes keys and values of all that it attends to. decoder_with_past_model is
-// given those of the encoder's states, and lacks the weights that make them. decoder_model_merged has both in the branches of an If:
+// given those of the encoder's states, and lacks the weights that make them: it is of a family of its own. decoder_model_merged has both in the branches of an If:
 // what stands in both must be the same.
 func recogniseDecoder(m *onnx.Model, named bool) (*model.Model, error) {
 	passes, err := m.Passes()
@@ -26,7 +26,7 @@ func recogniseDecoder(m *onnx.Model, named bool) (*model.Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &decoder{}
+	d := &decoder{family: FamilyDecoder}
 	var weights []onnx.Weight
 	for i := range passes {
 		if err := d.add(m, &passes[i], named); err != nil {
@@ -37,7 +37,8 @@ func recogniseDecoder(m *onnx.Model, named bool) (*model.Model, error) {
 	if err := d.unite(); err != nil {
 		return nil, err
 	}
-	for _, step := range []func() error{d.whole, d.measure, d.readLogits} {
+	d.withPast()
+	for _, step := range []func() error{d.measure, d.readLogits} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -57,12 +58,13 @@ func recogniseDecoder(m *onnx.Model, named bool) (*model.Model, error) {
 	if d.zeroBiases > 0 {
 		d.notes = append(d.notes, noteZeroBiases(d.zeroBiases))
 	}
-	return &model.Model{Family: FamilyDecoder, Attributes: d.attributes(d.sizes, d.eps), Parameters: parameters, Notes: d.notes}, nil
+	return &model.Model{Family: d.family, Attributes: d.attributes(d.sizes, d.eps), Parameters: parameters, Notes: d.notes}, nil
 }
 
 // decoder is a decoder while it is being recognised in a graph.
 type decoder struct {
 	*exported // what is known of it, from all passes
+	family    string
 	passes    []pass
 	twice     []twice
 	notes     []string
@@ -169,23 +171,27 @@ func ofEncoderStates(name string) bool {
 	return strings.Contains(name, ".encoder_attn.k_proj.") || strings.Contains(name, ".encoder_attn.v_proj.")
 }
 
-// whole fails if the weights are missing that make keys and values of the encoder's states.
-func (d *decoder) whole() error {
-	var missing []string
+// withPast finds out whether all weights are missing that make keys and values of the encoder's states: then d is a decoder with a past,
+// of which they are no parameters. If some are there, those that are not are missing.
+func (d *decoder) withPast() {
 	d.layers = countLayers(decoderPrefix, d.byName)
-	for i := range d.layers {
-		for _, projection := range []string{"k_proj", "v_proj"} {
-			name := fmt.Sprintf("%slayers.%d.encoder_attn.%s.weight", decoderPrefix, i, projection)
-			if d.byName[name] == nil && d.byName[strings.Replace(name, projection, "q_proj", 1)] != nil {
-				missing = append(missing, name)
-			}
+	cross := false // there is an attention to the encoder's states
+	for name := range d.byName {
+		if ofEncoderStates(name) {
+			return
 		}
+		cross = cross || strings.Contains(name, ".encoder_attn.q_proj.")
 	}
-	if d.layers == 0 || uint64(len(missing)) != 2*d.layers {
-		return nil // whatever is missing, this is not why
+	if !cross {
+		return
 	}
-	return d.fail(missing[0], source.ErrParameters, fmt.Sprintf("missing, and %d others: this decoder with a past is given the encoder's keys and values", len(missing)-1),
-		"give decoder_model.onnx or decoder_model_merged.onnx, which have all weights, in its place")
+	d.family = FamilyPast
+	past := *d.side
+	past.specs = func(s sizes) []spec {
+		return slices.DeleteFunc(decoderSpecs(s), func(x spec) bool { return ofEncoderStates(x.name) })
+	}
+	d.side = &past
+	d.notes = append(d.notes, "a decoder with a past: it is given the encoder's keys and values, and has no weights to make them")
 }
 
 // readLogits looks at the projection to logits: it is a parameter of its own only if it is not the embedding of tokens.

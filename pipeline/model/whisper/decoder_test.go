@@ -3,6 +3,7 @@ package whisper_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"npuw/pipeline/internal/whisperonnx"
+	"npuw/pipeline/model"
 	"npuw/pipeline/model/whisper"
 	"npuw/pipeline/source"
 	"npuw/pipeline/source/onnx"
@@ -97,6 +99,38 @@ func TestRealDecoders(t *testing.T) {
 			if !slices.Equal(v, want[p.Name]) || len(p.Ways) < 2 {
 				t.Errorf("%s: %s has other values, or was named by %v alone", form, p.Name, p.Ways)
 			}
+		}
+	}
+}
+
+// A decoder with a past has the parameters of the whole decoder but those that make keys and values of the encoder's states.
+func TestDecoderWithPast(t *testing.T) {
+	t.Parallel()
+	for _, form := range []string{"", "stripped", "gather,opset17", "q4"} {
+		read := func(cache whisperonnx.Cache) (*model.Model, map[string][]float32) {
+			path, _ := writtenDecoder(t, form, two(whisperonnx.Decoder{Cache: cache, Tables: form == "q4"}), func(*pb.GraphProto) {})
+			m, got, err := recognise(t, path)
+			if err != nil {
+				t.Fatalf("%q: %v", form, err)
+			}
+			all := map[string][]float32{}
+			for i := range got.Parameters {
+				all[got.Parameters[i].Name] = values(t, &m.Catalogue, &got.Parameters[i])
+			}
+			return got, all
+		}
+		whole, want := read(whisperonnx.NoCache)
+		past, got := read(whisperonnx.WithPast)
+		for name := range want {
+			if strings.Contains(name, "encoder_attn.k_proj") || strings.Contains(name, "encoder_attn.v_proj") {
+				delete(want, name)
+			}
+		}
+		if whole.Family != whisper.FamilyDecoder || past.Family != whisper.FamilyPast || attributes(past) != attributes(whole) || len(want) != len(whole.Parameters)-6 {
+			t.Errorf("%q: %s, %s, %s", form, past.Family, attributes(past), attributes(whole))
+		}
+		if !maps.EqualFunc(got, want, slices.Equal) || !slices.ContainsFunc(past.Notes, func(n string) bool { return strings.HasPrefix(n, "a decoder with a past") }) {
+			t.Errorf("%q: %d parameters, expected %d with the same values; %q", form, len(got), len(want), past.Notes)
 		}
 	}
 }
@@ -231,7 +265,6 @@ func TestDecoderRefused(t *testing.T) {
 	t.Parallel()
 	plain, merged, unshared := two(whisperonnx.Decoder{}), two(whisperonnx.Decoder{Cache: whisperonnx.Merged}), two(whisperonnx.Decoder{Cache: whisperonnx.Unshared})
 	coded := two(whisperonnx.Decoder{Cache: whisperonnx.Unshared, Tables: true})
-	none := func(*pb.GraphProto) {}
 	const norm = "/model/decoder/layer_norm/"
 	for name, x := range map[string]struct {
 		forms  string
@@ -240,11 +273,18 @@ func TestDecoderRefused(t *testing.T) {
 		want   error
 		parts  []string
 	}{
-		"with a past alone": {
-			"", two(whisperonnx.Decoder{Cache: whisperonnx.WithPast}), none, source.ErrParameters,
-			[]string{`"decoder.layers.0.encoder_attn.k_proj.weight"`, "and 3 others", "decoder_model.onnx or decoder_model_merged.onnx"},
-		},
-		"with a past alone, stripped": {"stripped", two(whisperonnx.Decoder{Cache: whisperonnx.WithPast}), none, source.ErrParameters, []string{"decoder_model_merged.onnx"}},
+		"some of the encoder's keys": {"", two(whisperonnx.Decoder{}), func(g *pb.GraphProto) {
+			path := "/model/decoder/layers.1/encoder_attn/k_proj/MatMul"
+			g.Input = append(g.Input, &pb.ValueInfoProto{Name: proto.String("keys")})
+			for _, n := range g.Node {
+				for i, name := range n.Input {
+					if name == node(g, path).Output[0] {
+						n.Input[i] = "keys"
+					}
+				}
+			}
+			remove(g, path)
+		}, source.ErrParameters, []string{`"decoder.layers.1.encoder_attn.k_proj.weight": missing`}},
 		"a value differs between branches": {"", unshared, func(g *pb.GraphProto) {
 			initializer(g, "model.decoder.layers.1.fc2.bias_merged_1").RawData[5] ^= 1
 		}, source.ErrMismatch, []string{
@@ -275,9 +315,6 @@ func TestDecoderRefused(t *testing.T) {
 			w := initializer(g, "model.decoder.embed_tokens.weight_scale")
 			w.Dims, w.RawData = []int64{36}, slices.Repeat(w.RawData, 36)
 		}, source.ErrUnsupported, []string{"DequantizeLinear", "operand 1, the scale of rows that are looked up, is not one constant for all"}},
-		"with a past alone, quantized": {
-			"q4", two(whisperonnx.Decoder{Cache: whisperonnx.WithPast, Tables: true}), none, source.ErrParameters, []string{"decoder_model_merged.onnx"},
-		},
 		"sizes differ between branches": {"", unshared, func(g *pb.GraphProto) {
 			w := initializer(g, "model.decoder.embed_positions.weight_merged_1")
 			w.Dims[0], w.RawData = 6, w.RawData[:6*36*4]

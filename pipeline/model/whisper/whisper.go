@@ -28,7 +28,8 @@ import (
 const (
 	Family        = "whisper-encoder"
 	FamilyDecoder = "whisper-decoder"
-	FamilyWhole   = "whisper" // encoder and decoder
+	FamilyPast    = "whisper-decoder-with-past" // a decoder that is given the keys and values of the encoder's states, and lacks what makes them
+	FamilyWhole   = "whisper"                   // encoder and decoder
 )
 
 // Prefixes of canonical names.

@@ -9,5 +9,6 @@ import "embed"
 //go:embed *.txtpb
 var Files embed.FS
 
-// Defaults are the names of the recipes for models for which none is named: one for encoders, one for decoders, one for both together.
-var Defaults = []string{"whisper-encoder/npu1-tiled", "whisper-decoder/npu1-tiled", "whisper/npu1-tiled"}
+// Defaults are the names of the recipes for models for which none is named: for encoders, for decoders, for
+// decoders with a past, and for encoder and decoder together.
+var Defaults = []string{"whisper-encoder/npu1-tiled", "whisper-decoder/npu1-tiled", "whisper-decoder-with-past/npu1-tiled", "whisper/npu1-tiled"}
