@@ -15,17 +15,18 @@ import (
 // Every model among the test files, and among those beside the checkout if there are any, packs by the recipe that is taken without one.
 func TestEveryFilePacks(t *testing.T) {
 	t.Parallel()
-	past := filepath.Join(t.TempDir(), "with_past.onnx")
+	dir := pyreader.TempDir(t)
+	past := filepath.Join(dir, "with_past.onnx")
 	err := whisperonnx.WriteDecoder(past, whisperonnx.Odd, whisperonnx.Decoder{Layers: 2, FFN: 70, Positions: 5, Vocab: 51, Cache: whisperonnx.WithPast})
 	if err != nil {
 		t.Fatal(err)
 	}
 	paths := []string{past}
-	for _, dir := range []string{"../testdata", whisperonnx.Beside("shared/fixtures/whisper-tiny")} {
-		if dir == "" {
+	for _, models := range []string{"../testdata", whisperonnx.Beside("shared/fixtures/whisper-tiny")} {
+		if models == "" {
 			continue
 		}
-		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		err := filepath.WalkDir(models, func(path string, _ fs.DirEntry, err error) error {
 			weights := filepath.Ext(path) == ".bin" && !strings.HasPrefix(filepath.Base(path), "openvino") // which has them beside its .xml
 			if weights || slices.Contains([]string{".onnx", ".safetensors", ".pt", ".gguf", ".xml"}, filepath.Ext(path)) {
 				paths = append(paths, path)
@@ -36,7 +37,6 @@ func TestEveryFilePacks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	dir := pyreader.TempDir(t)
 	families := map[string]int{}
 	for _, path := range paths {
 		b, err := Prepare(path, "")
